@@ -1,0 +1,169 @@
+"""TensorFlow data sets with random access, the embedded one among them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from astro_gan.data import hubble_deep_field, pictures
+
+_VALIDATION_NAMES = ('validation', 'valid', 'val', 'dev')
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Usable pictures of a data set: `rows` are their numbers in `records`, `sizes` (height, width)."""
+
+    records: Sequence[Any]
+    rows: tuple[int, ...]
+    ids: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+
+    def load(self, index: int) -> np.ndarray:
+        """Decode one, uint8 `[H, W, 3]`; a ValueError if it is damaged."""
+        return pictures.decode_picture(self.records[self.rows[index]]['image'], self.ids[index])
+
+
+def open_dataset(
+    name: str, split: str, data_dir: str | None, minimum_size: int, log: Callable[[str], None]
+) -> Examples:
+    """Open one split of a TensorFlow data set, preparing it on first use (some have to be downloaded for that).
+
+    A data set without a validation or a test split has them carved off its training split, a tenth each.
+
+    Raises:
+        ValueError: unknown data set, no `image` feature, or nothing usable; one line.
+    """
+    if data_dir is not None:
+        data_dir = os.path.expanduser(data_dir)
+    builder = _prepared(name, data_dir, log)
+    features = builder.info.features
+    has_image = isinstance(features, tfds.features.FeaturesDict) and 'image' in features
+    if not (has_image and isinstance(features['image'], tfds.features.Image)):
+        raise ValueError(f'data set {name!r} has no feature `image` that holds a picture')
+    part = split_expression(split, tuple(builder.info.splits), name)
+    if part != split:
+        log(f'{name}: {split} is {part}')
+    # Undecoded, so that sizes are read from headers and pictures are decoded as those in folders are.
+    records = builder.as_data_source(part, decoders={'image': tfds.decode.SkipDecoding()})
+    ids = [f'{name}/{part}/{row}' for row in range(len(records))]
+
+    def check(row: int) -> tuple[int, int] | None:
+        try:
+            return pictures.encoded_picture_size(records[row]['image'], ids[row])
+        except ValueError:
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        sizes = dict(enumerate(pool.map(check, range(len(records)))))
+    usable = {row: size for row, size in sizes.items() if size and min(size) >= minimum_size}
+    if not usable:
+        raise ValueError(
+            f'no usable picture in {part} of data set {name!r}: none of its {len(records)} pictures is at least '
+            f'{minimum_size}x{minimum_size} pixels'
+        )
+    left_out = len(records) - len(usable)
+    note = f', {left_out} left out as unreadable or smaller than {minimum_size} pixels' if left_out else ''
+    log(f'{name}: {len(usable)} pictures in {split}{note}')
+    return Examples(records, tuple(usable), tuple(ids[row] for row in usable), tuple(usable.values()))
+
+
+def split_expression(split: str, there: tuple[str, ...], name: str) -> str:
+    """Which part of a data set with the splits `there` serves as 'train', 'validation' or 'test'.
+
+    Raises:
+        ValueError: there is no training split to carve from.
+    """
+    if 'train' not in there:
+        raise ValueError(f'data set {name!r} has no split `train`; it has {", ".join(there)}')
+    validation = next((name for name in _VALIDATION_NAMES if name in there), None)
+    if validation and 'test' in there:
+        carved = {'train': 'train'}
+    elif validation:
+        carved = {'train': 'train[:90%]', 'test': 'train[90%:]'}
+    elif 'test' in there:
+        carved = {'train': 'train[:90%]', 'validation': 'train[90%:]'}
+    else:
+        carved = {'train': 'train[:80%]', 'validation': 'train[80%:90%]', 'test': 'train[90%:]'}
+    return carved.get(split) or (validation if validation and split == 'validation' else split)
+
+
+def _prepared(name: str, data_dir: str | None, log: Callable[[str], None]) -> tfds.core.DatasetBuilder:
+    """A builder whose files are there."""
+    builder = _builder(name, data_dir)
+    if builder.data_path.exists():
+        return builder
+    embedded = isinstance(builder, hubble_deep_field.HubbleDeepField)
+    if embedded:
+        hubble_deep_field.photograph_path()  # say what is wrong before files are written
+    log(f'{name}: preparing the data set in {builder.data_dir} (only once)')
+    builder.data_path.parent.mkdir(parents=True, exist_ok=True)
+    with _only_one(os.path.join(os.fspath(builder.data_path.parent), '.preparing')):
+        builder = _builder(name, data_dir)
+        if not builder.data_path.exists():
+            try:
+                _prepare(builder, quiet=embedded)
+            except OSError:
+                # Without locks (some network file systems) another process can be first to put its files in place.
+                builder = _builder(name, data_dir)
+                if not builder.data_path.exists():
+                    raise
+    return builder
+
+
+def _builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    try:
+        return tfds.builder(name, data_dir=data_dir, file_format='array_record')
+    except tfds.core.DatasetNotFoundError:
+        known = tfds.list_builders(with_community_datasets=False)
+        near = difflib.get_close_matches(name, known, 3, 0.6)
+        hint = f' (did you mean {" or ".join(near)}?)' if near else ''
+        raise ValueError(
+            f'unknown data set {name!r}{hint}; valid are hubble_deep_field and the {len(known)} data sets of '
+            f'TensorFlow Datasets; for your own pictures give a folder'
+        ) from None
+    except ValueError as error:
+        if 'already set' not in str(error):
+            raise
+        raise ValueError(
+            f'data set {name!r} was prepared there as TFRecord files, which cannot be read in random order; '
+            f'give another data_dir or delete it'
+        ) from error
+
+
+def _prepare(builder: tfds.core.DatasetBuilder, *, quiet: bool) -> None:
+    """Write the files; the embedded data set does so without TFDS's messages and progress bars."""
+    if not quiet:
+        builder.download_and_prepare(file_format='array_record')
+        return
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare(file_format='array_record')
+    finally:
+        tfds.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _only_one(path: str) -> Iterator[None]:
+    """Hold a lock file while preparing, where the system has such locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with open(path, 'a') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            pass
+        yield

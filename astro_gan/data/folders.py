@@ -1,0 +1,210 @@
+"""Folders of pictures: which files are there, which of them can be used, and which split each belongs to."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from astro_gan.data import pictures
+
+# Files that nobody means as pictures. Anything else that cannot be read as one is named in the log.
+_NOT_PICTURES = frozenset(
+    '.csv .tsv .txt .json .jsonl .md .rst .html .htm .xml .yaml .yml .toml .ini .cfg .bib .log .pdf .py .sh .ipynb '
+    '.db .zip .tar .gz .tgz .bz2 .xz .sha256 .md5 .npy .npz .avm .url'.split()
+)
+_SPLIT_NAMES = {'train': 'train', 'val': 'validation', 'validation': 'validation', 'test': 'test'}
+_NAMED_IN_LOG = 10
+_READERS = 8  # a header read waits for the disk, not for the processor
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Usable pictures of a folder: `ids` are their paths within it, `sizes` (height, width)."""
+
+    root: Path
+    ids: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+
+    def load(self, index: int) -> np.ndarray:
+        """Decode one, uint8 `[H, W, 3]`; a ValueError if it cannot be read any more."""
+        return pictures.read_picture(self.root / self.ids[index])
+
+
+def open_folder(
+    folder: str | os.PathLike[str], split: str, minimum_size: int, log: Callable[[str], None]
+) -> Pictures:
+    """Find the usable pictures of one split ('train', 'validation' or 'test') of a folder.
+
+    Raises:
+        ValueError: no such folder, a manifest that cannot be used, or nothing usable in that split; one line.
+    """
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        what = 'is not a folder' if root.exists() else 'does not exist'
+        raise ValueError(f'data folder {pictures.printable(root)} {what}')
+    shown = pictures.printable(root)
+    if (root / 'manifest.csv').is_file():
+        members = _read_manifest(root / 'manifest.csv')
+        how = 'by manifest.csv'
+    else:
+        members = _sub_folder_splits(root)
+        how = 'by sub-folder'
+    if members:
+        split, note = _stand_in(split, members, shown)
+        usable = _usable(root, members[split], minimum_size, shown, log)
+    else:
+        every = _usable(root, _files_below(root), minimum_size, shown, log)
+        members = automatic_splits(every.ids)
+        how = 'by a hash of the file name, 80:10:10; write a manifest.csv if pictures show the same object'
+        if not every.ids:
+            raise ValueError(_nothing(shown, split, minimum_size))
+        split, note = _stand_in(split, members, shown)
+        chosen = [every.ids.index(name) for name in members[split]]
+        usable = Pictures(root, tuple(members[split]), tuple(every.sizes[k] for k in chosen))
+    if not usable.ids:
+        raise ValueError(_nothing(shown, split, minimum_size))
+    log(f'{shown}: {len(usable.ids)} pictures in {split}{note} (split {how})')
+    return usable
+
+
+def _nothing(shown: str, split: str, minimum_size: int) -> str:
+    return (
+        f'no usable picture for {split} in {shown}: wanted {pictures.FORMATS} files of at least '
+        f'{minimum_size}x{minimum_size} pixels, in {shown}/{_folder_name(split)} or listed in a manifest.csv'
+    )
+
+
+def _folder_name(split: str) -> str:
+    return 'val' if split == 'validation' else split
+
+
+def _stand_in(split: str, members: dict[str, list[str]], shown: str) -> tuple[str, str]:
+    """The split to read, and what to say of it: validation pictures stand in for a missing test split."""
+    if members.get(split):
+        return split, ''
+    if split == 'test' and members.get('validation'):
+        return 'validation', ' used as test, as there is no test split'
+    there = ', '.join(f'{name} ({len(files)})' for name, files in members.items() if files)
+    raise ValueError(
+        f'no {split} split in {shown} (there is: {there or "no picture"}): add a folder {_folder_name(split)}/ '
+        f'or rows with split={_folder_name(split)} in manifest.csv'
+    )
+
+
+def _read_manifest(path: Path) -> dict[str, list[str]]:
+    """Files by split, in the manifest's order; rows with an empty split are left out."""
+    members: dict[str, list[str]] = {}
+    split_of: dict[str, str] = {}
+    shown = pictures.printable(path)
+    try:
+        with path.open(newline='', encoding='utf-8-sig') as file:
+            rows = csv.DictReader(file)
+            missing = {'file', 'split'} - set(rows.fieldnames or ())
+            if missing:
+                raise ValueError(f'no column {" and ".join(sorted(missing))}; wanted: file, split')
+            for row in rows:
+                where = f'line {rows.line_num}: '
+                name, split = (row['file'] or '').strip(), (row['split'] or '').strip().lower()
+                if not split:
+                    continue
+                if split not in _SPLIT_NAMES:
+                    raise ValueError(f'{where}split {split!r}; valid are train, val (validation), test')
+                name = _inside(name, where)
+                if split_of.setdefault(name, _SPLIT_NAMES[split]) != _SPLIT_NAMES[split]:
+                    raise ValueError(f'{where}{name!r} is in two splits')
+                members.setdefault(_SPLIT_NAMES[split], []).append(name)
+    except (OSError, UnicodeError, csv.Error, ValueError) as error:
+        raise ValueError(f'{shown}: {" ".join(str(error).split())}') from error
+    if not members:
+        raise ValueError(f'{shown}: lists no file with a split')
+    return {split: list(dict.fromkeys(files)) for split, files in members.items()}
+
+
+def _inside(name: str, where: str) -> str:
+    """A manifest's path, checked to stay within the folder and normalised."""
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or '..' in path.parts or '\\' in name or '\0' in name:
+        raise ValueError(f'{where}{name!r} is not a path within the folder (use / and no ..)')
+    return str(path)
+
+
+def _sub_folder_splits(root: Path) -> dict[str, list[str]]:
+    """Files by split from train/, val/ or validation/, and test/; empty if none of these is there."""
+    members: dict[str, list[str]] = {}
+    for name, split in _SPLIT_NAMES.items():
+        if (root / name).is_dir():
+            members.setdefault(split, []).extend(_files_below(root, name))
+    return members
+
+
+def _files_below(root: Path, start: str = '') -> list[str]:
+    """Sorted relative paths of what could be a picture, searched recursively; hidden files are passed over."""
+    found: list[str] = []
+    visited: set[str] = set()
+    for folder, names, files in os.walk(root / start, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # a link back up would lead round for ever
+            names.clear()
+            continue
+        visited.add(real)
+        names[:] = sorted(name for name in names if not name.startswith('.'))
+        for name in files:
+            if not name.startswith('.') and Path(name).suffix.lower() not in _NOT_PICTURES:
+                found.append(Path(folder, name).relative_to(root).as_posix())
+    return sorted(found)
+
+
+def automatic_splits(names: tuple[str, ...]) -> dict[str, list[str]]:
+    """Share file names out 80 : 10 : 10 by their hash, so that adding files moves none of the others.
+
+    Few files can leave a split empty: the one whose hash is nearest is then moved there, so that three files or more
+    fill every split. Only such a file can change its split when files are added.
+    """
+    rank = {name: hashlib.sha256(os.fsencode(name)).digest() for name in names}
+    ordered = sorted(names, key=lambda name: rank[name])
+    share = [int.from_bytes(rank[name][:8], 'big') / 2**64 for name in ordered]
+    first = sum(value < 0.8 for value in share)
+    last = sum(value < 0.9 for value in share)
+    if len(ordered) >= 3:
+        first = min(max(first, 1), len(ordered) - 2)
+        last = min(max(last, first + 1), len(ordered) - 1)
+    elif len(ordered) == 2:
+        first, last = 1, 2
+    else:
+        first = last = len(ordered)
+    parts = (ordered[:first], ordered[first:last], ordered[last:])
+    return {split: sorted(part) for split, part in zip(('train', 'validation', 'test'), parts, strict=True)}
+
+
+def _usable(
+    root: Path, names: list[str], minimum_size: int, shown: str, log: Callable[[str], None]
+) -> Pictures:
+    """Check every header; log those that cannot be used."""
+
+    def check(name: str) -> tuple[int, int] | str:
+        try:
+            size = pictures.picture_size(root / name)
+        except ValueError as error:
+            return str(error)
+        if min(size) < minimum_size:
+            return f'{pictures.printable(root / name)}: {size[1]}x{size[0]} is smaller than {minimum_size} pixels'
+        return size
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        checked = dict(zip(names, pool.map(check, names), strict=True))
+    problems = [result for result in checked.values() if isinstance(result, str)]
+    if problems:
+        log(f'{shown}: {len(problems)} of {len(names)} files are left out:')
+        for line in problems[:_NAMED_IN_LOG]:
+            log(f'  {line}')
+        if len(problems) > _NAMED_IN_LOG:
+            log(f'  and {len(problems) - _NAMED_IN_LOG} more')
+    sizes = {name: result for name, result in checked.items() if not isinstance(result, str)}
+    return Pictures(root, tuple(sizes), tuple(sizes.values()))

@@ -1,0 +1,339 @@
+"""The loop over stages: train, evaluate, save, resume; and the evaluation of a state on a set of tiles."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from astro_gan import checkpoints
+from astro_gan.experiment import Batch, Experiment
+from astro_gan.images import comparison_grid
+from astro_gan.logbook import Logbook
+from astro_gan.state import GANState, create_state, start_stage
+from astro_gan.train import make_eval_step, make_train_step
+
+HIGHER_IS_BETTER = ('psnr', 'psnr_y', 'ssim_y')
+LOWER_IS_BETTER = ('l1', 'l2', 'l1_lab', 'l2_lab', 'lpips')
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage: what is trained (`experiment`), for how many steps, and which validation metric names the best."""
+
+    name: str
+    experiment: Experiment
+    steps: int
+    best_metric: str
+    train_batches: Callable[[int], Iterator[Batch]]  # start step -> batches [local devices, n, ...]
+
+    def __post_init__(self) -> None:
+        if self.best_metric not in HIGHER_IS_BETTER + LOWER_IS_BETTER:
+            valid = ', '.join(HIGHER_IS_BETTER + LOWER_IS_BETTER)
+            raise ValueError(f'{self.name}.best_metric: {self.best_metric!r} is unknown; valid are {valid}')
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on; the message says why and what to try."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop (SIGTERM, Ctrl-C); everything is saved. `signum` says by what."""
+
+    def __init__(self, signum: int, step: int):
+        super().__init__(f'stopped at step {step}')
+        self.signum = signum
+        self.step = step
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGINT in a list instead of dying; a second Ctrl-C dies as usual."""
+    received: list[int] = []
+
+    def handler(signum: int, frame: Any) -> None:
+        del frame
+        received.append(signum)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    previous = {signum: signal.signal(signum, handler) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for signum, old in previous.items():
+            signal.signal(signum, old)
+
+
+def evaluate(eval_step: Callable[..., Any], params: Any, batch_stats: Any, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
+    """Per-tile metrics `{name: [tiles]}` over all batches, padding left out, in the tiles' own order."""
+    parts = [jax.tree.map(np.asarray, eval_step(params, batch_stats, batch)) for batch in batches]
+    table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    real = table.pop('mask') > 0
+    order = np.argsort(table.pop('index')[real], kind='stable')
+    return {name: values[real][order] for name, values in table.items()}
+
+
+def choose_samples(batches: Iterable[Batch], count: int) -> dict[str, np.ndarray]:
+    """The `count` tiles with the most structure (standard deviation of the target): 'input' and 'target' `[n, ...]`."""
+    best: list[tuple[float, int, np.ndarray, np.ndarray]] = []
+    for batch in batches:
+        flat = {name: np.asarray(values).reshape(-1, *values.shape[2:]) for name, values in batch.items()}
+        for mask, index, low, high in zip(*(flat[k] for k in ('mask', 'index', 'input', 'target')), strict=True):
+            if mask:
+                best.append((float(high.std()), -int(index), low, high))
+        best = sorted(best, key=lambda item: item[:2], reverse=True)[:count]
+    return {'input': np.stack([item[2] for item in best]), 'target': np.stack([item[3] for item in best])}
+
+
+def make_predict(experiment: Experiment) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
+    """`(params, batch_stats, inputs [n, h, w, C]) -> [n, H, W, 3]` in [0, 1], on this host alone."""
+
+    @jax.jit
+    def apply(params: Any, batch_stats: Any, images: jax.Array) -> jax.Array:
+        variables = {'params': params, 'batch_stats': batch_stats}
+        return experiment.to_rgb(images, experiment.generator.apply(variables, images, train=False))
+
+    return lambda params, batch_stats, images: np.asarray(apply(*jax.device_get((params, batch_stats)), images))
+
+
+def _agreed(stop: list[int]) -> int:
+    """The signal that any host has received (0: none), the same answer on every host."""
+    mine = stop[0] if stop else 0
+    if jax.process_count() == 1:
+        return mine
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.process_allgather(np.asarray(mine)).max())
+
+
+class _Window:
+    """The scalars and times of the steps since the last evaluation."""
+
+    def __init__(self) -> None:
+        self.terms: list[dict[str, np.ndarray]] = []
+        self.wait = 0.0
+        self.start = time.perf_counter()
+
+    def summary(self) -> dict[str, float]:
+        """Means over the window (skipped steps left out of the losses), rates, and the count of skipped steps."""
+        names = dict.fromkeys(name for terms in self.terms for name in terms)
+        columns = {name: np.array([terms[name] for terms in self.terms if name in terms]) for name in names}
+        skipped = float(columns.pop('skipped').sum())
+        means = {
+            name: float(values[np.isfinite(values)].mean()) if np.isfinite(values).any() else math.nan
+            for name, values in columns.items()
+        }
+        elapsed = time.perf_counter() - self.start
+        rates = {'time/steps_per_second': len(self.terms) / elapsed, 'time/data_wait': self.wait / elapsed}
+        return means | rates | {'skipped_steps': skipped}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How the loop goes about it; counts are in steps except `patience` (evaluations without a better score)."""
+
+    seed: int
+    ema_decay: float
+    log_every: int
+    eval_every: int
+    patience: int
+    max_skipped: int  # skipped steps in a row that bring the last checkpoint's weights back
+    max_rollbacks: int  # roll-backs after which training stops
+    samples: int  # rows of the sample pictures
+
+
+def train(
+    stages: list[Stage],
+    *,
+    initial_state: Callable[[GANState], GANState],
+    eval_batches: Iterable[Batch],
+    workdir: Path,
+    settings: Settings,
+    log: Callable[[str], None] = print,
+) -> None:
+    """Run the stages in order, each from the best weights of the one before; go on where an earlier run stopped.
+
+    Args:
+        stages: in order; all share the networks' shapes.
+        initial_state: applied to the fresh state of the first stage (loads weights to start from, or is the identity).
+        eval_batches: validation batches, iterated at every evaluation.
+        workdir: checkpoints, CSV, TensorBoard events, pictures.
+        settings: see `Settings`.
+        log: receives one line at a time.
+
+    Raises:
+        Interrupted: SIGTERM or Ctrl-C; the state is saved.
+        TrainingError: losses stay non-finite.
+        OSError: the workdir cannot be written.
+    """
+    spec = jax.ShapeDtypeStruct((1, *stages[0].experiment.input_shape), np.float32)
+    fresh = create_state(stages[0].experiment, jax.random.key(settings.seed), spec)
+    active = jax.process_index() == 0
+    logbook = Logbook(workdir, active=active)
+    samples = choose_samples(eval_batches, settings.samples)
+    previous: GANState | None = None
+    with _stop_signals() as stop:
+        try:
+            for stage in stages:
+                with checkpoints.open_manager(workdir / 'checkpoints' / stage.name) as manager:
+                    state, progress = _start(stage, manager, fresh, previous, initial_state, log)
+                    logbook.forget_after(stage.name, int(state.step))
+                    if not progress['finished'] and int(state.step) < progress['first_step'] + stage.steps:
+                        batches = stage.train_batches(int(state.step))
+                        _run_stage(
+                            stage, state, progress, manager, batches, eval_batches, samples, logbook, settings, stop, log
+                        )
+                    best = manager.best_step()
+                    previous, _ = checkpoints.restore(manager, fresh, manager.latest_step() if best is None else best)
+                    # The step goes on from the stage's last one, so that no batch is seen twice.
+                    previous = previous.replace(step=np.int32(manager.latest_step()))
+        finally:
+            logbook.close()
+
+
+def _start(
+    stage: Stage,
+    manager: Any,
+    fresh: GANState,
+    previous: GANState | None,
+    initial_state: Callable[[GANState], GANState],
+    log: Callable[[str], None],
+) -> tuple[GANState, dict[str, Any]]:
+    """The state that the stage goes on from: its own checkpoint, else the stage before, else a fresh one."""
+    latest = manager.latest_step()
+    if latest is not None:
+        state, progress = checkpoints.restore(manager, fresh, latest)
+        done = latest - progress['first_step']
+        log(f'{stage.name}: going on from the checkpoint at step {latest} ({done} of {stage.steps} done)')
+        return state, progress
+    state = jax.device_get(start_stage(previous, stage.experiment) if previous is not None else initial_state(fresh))
+    progress = {'first_step': int(state.step), 'best': None, 'since_best': 0, 'finished': False}
+    # Training has something to roll back to from its first step on, and an unwritable workdir shows at once.
+    checkpoints.save(manager, state, progress, None)
+    return state, progress
+
+
+def _run_stage(
+    stage: Stage,
+    state: GANState,
+    progress: dict[str, Any],
+    manager: Any,
+    batches: Iterator[Batch],
+    eval_batches: Iterable[Batch],
+    samples: dict[str, np.ndarray],
+    logbook: Logbook,
+    settings: Settings,
+    stop: list[int],
+    log: Callable[[str], None],
+) -> None:
+    """Train one stage to its end: its steps, early stopping, a signal (raises Interrupted) or TrainingError."""
+    experiment = stage.experiment
+    full_step = make_train_step(experiment, ema_decay=settings.ema_decay, seed=settings.seed)
+    critic_step = full_step
+    if experiment.critic_steps > 1:
+        critic_step = make_train_step(
+            experiment, ema_decay=settings.ema_decay, seed=settings.seed, update_generator=False
+        )
+    eval_step, predict = make_eval_step(experiment), make_predict(experiment)
+    before_output = [samples['input'], np.asarray(experiment.baseline(samples['input']))]
+    truth = np.asarray(experiment.to_rgb(samples['input'], samples['target']))
+    step, first = int(state.step), progress['first_step']
+    last = first + stage.steps
+    rollbacks = 0
+    window = _Window()
+    pending: list[dict[str, jax.Array]] = []
+    log(f'{stage.name}: steps {step} to {last}; compiling the first step ...')
+    bar = tqdm(
+        total=stage.steps,
+        initial=step - first,
+        desc=stage.name,
+        unit='step',
+        disable=not logbook.active,
+        mininterval=0.5 if sys.stderr.isatty() else 15.0,
+        dynamic_ncols=True,
+    )
+    with bar:
+        while step < last:
+            before = time.perf_counter()
+            batch = next(batches)
+            window.wait += time.perf_counter() - before
+            # Counted from the stage's first step: a resume meets the same pattern.
+            updates_generator = (step - first + 1) % experiment.critic_steps == 0
+            state, terms = (full_step if updates_generator else critic_step)(state, batch)
+            if pending:  # never more than one step ahead of the device
+                jax.block_until_ready(pending[-1])
+            pending.append(terms)
+            step += 1
+            bar.update()
+
+            at_eval = (step - first) % settings.eval_every == 0 or step == last
+            at_log = (step - first) % settings.log_every == 0
+            if at_eval or at_log:
+                fetched = [jax.tree.map(np.asarray, terms) for terms in pending]
+                window.terms += fetched
+                pending = []
+                if int(state.skipped) >= settings.max_skipped:
+                    rollbacks += 1
+                    state = _roll_back(state, manager, step, rollbacks, settings, log)
+                if at_log:
+                    scalars = {name: float(np.mean([t[name] for t in fetched if name in t])) for name in fetched[-1]}
+                    logbook.scalars(step, scalars)
+                    bar.set_postfix(loss=f'{scalars.get("generator/loss", math.nan):.4f}')
+            if at_eval:
+                row = {'stage': stage.name, 'step': step} | window.summary()
+                table = evaluate(eval_step, state.ema_params, state.generator.batch_stats, eval_batches)
+                metrics = {f'eval/{name}': float(values.mean()) for name, values in table.items()}
+                value = metrics[f'eval/{stage.best_metric}']
+                score = value if stage.best_metric in HIGHER_IS_BETTER else -value
+                better = math.isfinite(score) and (progress['best'] is None or score > progress['best'])
+                if better:
+                    progress = progress | {'best': score, 'since_best': 0}
+                else:
+                    progress = progress | {'since_best': progress['since_best'] + 1}
+                progress['finished'] = progress['since_best'] >= settings.patience
+                checkpoints.save(manager, jax.device_get(state), progress, score)
+                outputs = predict(state.ema_params, state.generator.batch_stats, samples['input'])
+                logbook.evaluation(row | metrics, comparison_grid([*before_output, outputs, truth]))
+                tqdm.write(_evaluation_line(stage, step, row, metrics, better))
+                if progress['finished']:
+                    log(f'{stage.name}: no better {stage.best_metric} in {settings.patience} evaluations: stopping early')
+                    return
+                window = _Window()
+
+            signum = _agreed(stop) if jax.process_count() == 1 or at_log else 0
+            if signum:
+                if not at_eval:
+                    checkpoints.save(manager, jax.device_get(state), progress, None)
+                raise Interrupted(signum, step)
+
+
+def _roll_back(
+    state: GANState, manager: Any, step: int, rollbacks: int, settings: Settings, log: Callable[[str], None]
+) -> GANState:
+    """The weights of the latest checkpoint at the present step: other batches follow than those that failed."""
+    if rollbacks > settings.max_rollbacks:
+        raise TrainingError(
+            f'step {step}: losses or gradients are not finite, and {settings.max_rollbacks} roll-backs did not help; '
+            'lower the learning rate, set gradient_clip, or look at the data. The checkpoints are intact'
+        )
+    source = manager.latest_step()
+    log(f'step {step}: {int(state.skipped)} steps in a row were not finite and skipped; back to the weights of {source}')
+    restored, _ = checkpoints.restore(manager, state, source)
+    return restored.replace(step=np.int32(step), skipped=np.int32(0))
+
+
+def _evaluation_line(stage: Stage, step: int, row: dict[str, Any], metrics: dict[str, float], better: bool) -> str:
+    shown = '  '.join(f'{name} {metrics["eval/" + name]:.4f}' for name in ('l1', 'psnr_y', 'ssim_y', 'lpips'))
+    rate, wait = row['time/steps_per_second'], 100 * row['time/data_wait']
+    mark = f'  best {stage.best_metric}' if better else ''
+    return f'{stage.name} step {step}: {shown}  ({rate:.2f} steps/s, data wait {wait:.1f}%){mark}'

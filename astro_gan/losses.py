@@ -1,0 +1,108 @@
+"""Losses: pure functions of predictions, targets and logits. Scalars come out, averaged over the batch.
+
+The adversarial losses come in pairs `(discriminator, generator)`, selected by name from `ADVERSARIAL`:
+
+    discriminator(real_logits, fake_logits, real_label) -> scalar
+    generator(real_logits, fake_logits) -> scalar
+
+Logits are `[n, ...]` of any shape: one value per image or a patch map. `real_label` is one-sided label smoothing
+(Salimans et al. 2016, section 3.4): 0.9 keeps the discriminator from growing overconfident; only the losses built on
+cross-entropy read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def l1(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """Mean absolute error."""
+    return jnp.abs(prediction - target).mean()
+
+
+def mse(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """Mean squared error."""
+    return jnp.square(prediction - target).mean()
+
+
+def charbonnier(prediction: jax.Array, target: jax.Array, *, epsilon: float = 1e-3) -> jax.Array:
+    """sqrt(difference^2 + epsilon^2): an L1 that is smooth at zero (Lai et al. 2017, LapSRN, section 3.3)."""
+    return jnp.sqrt(jnp.square(prediction - target) + epsilon**2).mean()
+
+
+PIXEL: dict[str, Callable[..., jax.Array]] = {'l1': l1, 'mse': mse, 'charbonnier': charbonnier}
+
+
+def _cross_entropy(logits: jax.Array, label: float) -> jax.Array:
+    return optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, label)).mean()
+
+
+def minimax_discriminator(real_logits: jax.Array, fake_logits: jax.Array, real_label: float = 1.0) -> jax.Array:
+    """Goodfellow et al. 2014, equation 1, as cross-entropies."""
+    return _cross_entropy(real_logits, real_label) + _cross_entropy(fake_logits, 0.0)
+
+
+def minimax_generator(real_logits: jax.Array | None, fake_logits: jax.Array) -> jax.Array:
+    """The modified (non-saturating) generator loss -log D(G(x)) of Goodfellow et al. 2014, section 3."""
+    del real_logits
+    return _cross_entropy(fake_logits, 1.0)
+
+
+def wasserstein_discriminator(real_logits: jax.Array, fake_logits: jax.Array, real_label: float = 1.0) -> jax.Array:
+    """Arjovsky et al. 2017, algorithm 1; needs the gradient penalty of `train.gradient_penalty`."""
+    del real_label
+    return fake_logits.mean() - real_logits.mean()
+
+
+def wasserstein_generator(real_logits: jax.Array | None, fake_logits: jax.Array) -> jax.Array:
+    """Arjovsky et al. 2017, algorithm 1."""
+    del real_logits
+    return -fake_logits.mean()
+
+
+def least_squares_discriminator(real_logits: jax.Array, fake_logits: jax.Array, real_label: float = 1.0) -> jax.Array:
+    """Mao et al. 2017 (LSGAN), equation 9: real towards `real_label`, fake towards 0."""
+    return 0.5 * (jnp.square(real_logits - real_label).mean() + jnp.square(fake_logits).mean())
+
+
+def least_squares_generator(real_logits: jax.Array | None, fake_logits: jax.Array) -> jax.Array:
+    """Mao et al. 2017 (LSGAN), equation 9: fake towards 1."""
+    del real_logits
+    return 0.5 * jnp.square(fake_logits - 1.0).mean()
+
+
+def hinge_discriminator(real_logits: jax.Array, fake_logits: jax.Array, real_label: float = 1.0) -> jax.Array:
+    """Lim and Ye 2017; Miyato et al. 2018, equation 16."""
+    del real_label
+    return jax.nn.relu(1.0 - real_logits).mean() + jax.nn.relu(1.0 + fake_logits).mean()
+
+
+def hinge_generator(real_logits: jax.Array | None, fake_logits: jax.Array) -> jax.Array:
+    """Miyato et al. 2018, equation 17."""
+    del real_logits
+    return -fake_logits.mean()
+
+
+def relativistic_discriminator(real_logits: jax.Array, fake_logits: jax.Array, real_label: float = 1.0) -> jax.Array:
+    """Relativistic average (Jolicoeur-Martineau 2018; ESRGAN, equation 1): real above the average fake, and back."""
+    real = _cross_entropy(real_logits - fake_logits.mean(0), real_label)
+    fake = _cross_entropy(fake_logits - real_logits.mean(0), 0.0)
+    return 0.5 * (real + fake)
+
+
+def relativistic_generator(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
+    """The symmetric generator loss of the relativistic average GAN (ESRGAN, equation 2)."""
+    return relativistic_discriminator(fake_logits, real_logits)
+
+
+ADVERSARIAL: dict[str, tuple[Callable[..., jax.Array], Callable[..., jax.Array]]] = {
+    'minimax': (minimax_discriminator, minimax_generator),
+    'wasserstein': (wasserstein_discriminator, wasserstein_generator),
+    'least_squares': (least_squares_discriminator, least_squares_generator),
+    'hinge': (hinge_discriminator, hinge_generator),
+    'relativistic': (relativistic_discriminator, relativistic_generator),
+}

@@ -1,0 +1,58 @@
+"""Generators and discriminators, by name.
+
+Every module is called as `module.apply({'params': ..., 'batch_stats': ...}, x, train=...)`, with
+`mutable=['batch_stats']` in training.
+"""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+
+from astro_gan.models.discriminators import SRGANDiscriminator
+from astro_gan.models.edsr import EDSR
+from astro_gan.models.lpips import load_lpips, lpips
+from astro_gan.models.srresnet import SRResNet
+from astro_gan.models.vgg import load_vgg, vgg_features
+from astro_gan.models.wdsr import WDSR
+
+GENERATORS: dict[str, type[nn.Module]] = {'srresnet': SRResNet, 'edsr': EDSR, 'wdsr': WDSR}
+DISCRIMINATORS: dict[str, type[nn.Module]] = {'srgan': SRGANDiscriminator}
+
+__all__ = [
+    'DISCRIMINATORS',
+    'EDSR',
+    'GENERATORS',
+    'WDSR',
+    'SRGANDiscriminator',
+    'SRResNet',
+    'load_lpips',
+    'load_vgg',
+    'lpips',
+    'make_discriminator',
+    'make_generator',
+    'vgg_features',
+]
+
+
+def make_generator(name: str, **fields: Any) -> nn.Module:
+    """The generator of that name with those fields; ValueError lists the names or fields there are."""
+    return _make('generator', GENERATORS, name, fields)
+
+
+def make_discriminator(name: str, **fields: Any) -> nn.Module:
+    """The discriminator of that name with those fields; ValueError lists the names or fields there are."""
+    return _make('discriminator', DISCRIMINATORS, name, fields)
+
+
+def _make(kind: str, table: dict[str, type[nn.Module]], name: str, fields: dict) -> nn.Module:
+    if name not in table:
+        raise ValueError(f'unknown {kind} {name!r}: one of {", ".join(sorted(table))}')
+    module = table[name]
+    valid = sorted({f.name for f in dataclasses.fields(module)} - {'parent', 'name'})
+    unknown = sorted(set(fields) - set(valid))
+    if unknown:
+        raise ValueError(
+            f'{kind} {name!r} has no field {", ".join(unknown)}: it has {", ".join(valid)}'
+        )
+    return module(**fields)

@@ -1,0 +1,163 @@
+"""Layers that every model uses: convolution, weight norm, PReLU, pixel shuffle, bicubic upsampling.
+
+Images are `[N, H, W, C]`, kernels `[kh, kw, in, out]`. Parameters are float32 whatever the compute dtype.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from astro_gan.models.conv import conv
+
+# torch's default for convolutions, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), which EDSR and WDSR were trained from.
+KERNEL_INIT = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
+# How far the learned part of a network that starts from bicubic is turned down at the start.
+QUIET = 0.01
+DIV2K_MEAN = (0.4488, 0.4371, 0.4040)  # RGB in [0, 1]; EDSR (1707.02921), section 4.1
+
+
+def scaled_init(scale: float) -> Callable:
+    """The default kernel initialiser, multiplied by `scale`."""
+    return lambda key, shape, dtype=jnp.float32: scale * KERNEL_INIT(key, shape, dtype)
+
+
+class Conv(nn.Module):
+    """Square convolution, `[N, H, W, in]` -> `[N, H', W', features]`, zero padding of `kernel_size // 2`.
+
+    `padding` overrides the padding on every side (pixels). The result has dtype `dtype`.
+    """
+
+    features: int
+    kernel_size: int = 3
+    stride: int = 1
+    padding: int | None = None
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+    kernel_init: Callable = KERNEL_INIT
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
+        y = conv(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            stride=self.stride,
+            padding=self.padding,
+        )
+        if self.use_bias:
+            bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+            y = y + bias.astype(self.dtype)
+        return y
+
+
+class WeightNormConv(nn.Module):
+    """Convolution whose filters are `scale * kernel / |kernel|` (1602.07868), biases starting at 0.
+
+    `scale_init` is the starting gain: a number for all filters, or one per filter.
+    """
+
+    features: int
+    kernel_size: int = 3
+    padding: int | None = None
+    scale_init: Any = 1.0
+    kernel_init: Callable = KERNEL_INIT
+    dtype: Any = jnp.float32
+    precision: jax.lax.Precision | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
+        scale = self.param(
+            'scale', lambda _: jnp.broadcast_to(jnp.float32(self.scale_init), (self.features,))
+        )
+        bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+        # The floor keeps a filter that is all zeros (and its gradient) finite.
+        square = jnp.sum(jnp.square(kernel), axis=(0, 1, 2))
+        kernel = kernel * (scale * jax.lax.rsqrt(jnp.maximum(square, 1e-24)))
+        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
+        y = conv(x, kernel, padding=self.padding, precision=self.precision)
+        return y + bias.astype(self.dtype)
+
+
+class PReLU(nn.Module):
+    """Leaky ReLU with one learned slope per channel, starting at 0.25 (1502.01852)."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        init = nn.initializers.constant(0.25)
+        slope = self.param('slope', init, (x.shape[-1],), jnp.float32).astype(x.dtype)
+        return jnp.where(x >= 0, x, slope * x)
+
+
+def batch_norm(*, train: bool, dtype: Any, axis_name: str | None, name: str | None = None):
+    """Batch normalisation as the papers' PyTorch code has it: momentum 0.9 (torch 0.1), epsilon 1e-5.
+
+    `axis_name` is the pmap axis over which the statistics are averaged.
+    """
+    return nn.BatchNorm(
+        use_running_average=not train,
+        momentum=0.9,
+        epsilon=1e-5,
+        dtype=dtype,
+        axis_name=axis_name,
+        name=name,
+    )
+
+
+def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
+    """`[N, H, W, factor^2 C]` -> `[N, factor H, factor W, C]`, channels ordered as in TensorFlow."""
+    n, h, w, c = x.shape
+    channels = c // factor**2
+    x = x.reshape(n, h, w, factor, factor, channels)
+    return x.transpose(0, 1, 3, 2, 4, 5).reshape(n, h * factor, w * factor, channels)
+
+
+def sub_pixel_stages(factor: int) -> tuple[int, ...]:
+    """The sub-pixel stages that make up a factor: 4 -> (2, 2), 12 -> (2, 2, 3). ValueError for others."""
+    stages, rest = [], factor
+    for stage in (2, 3):
+        while rest > 1 and rest % stage == 0:
+            stages.append(stage)
+            rest //= stage
+    if rest != 1 or factor < 2:
+        raise ValueError(f'factor must be a product of 2s and 3s (2, 3, 4, 6, 8, 12), not {factor}')
+    return tuple(stages)
+
+
+def bicubic_kernel(factor: int, channels: int = 3) -> np.ndarray:
+    """`[5, 5, channels, factor^2 channels]`: convolution + `pixel_shuffle` that is bicubic upsampling.
+
+    Keys' cubic with a = -0.5 and half-pixel centres: away from the border the same as
+    `jax.image.resize(..., 'cubic')` and `tf.image.resize(..., 'bicubic')`.
+    """
+    # Output pixel `factor * i + phase` lies at `i + offset` of the input; taps at i - 2 ... i + 2.
+    offset = (np.arange(factor) + 0.5) / factor - 0.5
+    distance = np.abs(offset - np.arange(-2, 3)[:, None])
+    near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+    far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    weight = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))  # [tap, phase]
+    kernel = np.einsum('yp,xq,cd->yxcpqd', weight, weight, np.eye(channels))
+    return kernel.reshape(5, 5, channels, factor**2 * channels).astype(np.float32)
+
+
+def edge_pad(x: jax.Array, pixels: int) -> jax.Array:
+    """`[N, H, W, C]` -> `[N, H + 2 pixels, W + 2 pixels, C]` by repeating the border."""
+    return jnp.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)), mode='edge')
+
+
+def bicubic_upsample(x: jax.Array, factor: int) -> jax.Array:
+    """`[N, H, W, C]` -> `[N, factor H, factor W, C]` float32, borders repeated, not clipped.
+
+    A convolution rather than `jax.image.resize`, so that it exports with free height and width.
+    """
+    x = jnp.asarray(x, jnp.float32)
+    kernel = jnp.asarray(bicubic_kernel(factor, x.shape[-1]))
+    # Full precision: a GPU's default (TF32) would be coarser than 12 bits.
+    y = conv(edge_pad(x, 2), kernel, padding=0, precision=jax.lax.Precision.HIGHEST)
+    return pixel_shuffle(y, factor)

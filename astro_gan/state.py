@@ -1,0 +1,79 @@
+"""GANState: one pytree that holds all that a resume needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+
+from astro_gan.experiment import Experiment
+
+
+@flax.struct.dataclass
+class NetState:
+    """One network: its parameters, its batch statistics ({} without batch norm) and its optimizer's state."""
+
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+
+@flax.struct.dataclass
+class GANState:
+    """Both networks from step 0, so that every stage has the same tree; a supervised stage leaves one alone.
+
+    `skipped` counts the steps in a row, up to now, whose loss or gradient was not finite.
+    """
+
+    step: jax.Array
+    skipped: jax.Array
+    generator: NetState
+    discriminator: NetState
+    ema_params: Any
+
+
+def _create_net(module: Any, tx: optax.GradientTransformation, key: jax.Array, spec: jax.ShapeDtypeStruct) -> NetState:
+    init = jax.jit(lambda key: module.init(key, jnp.zeros(spec.shape, spec.dtype), train=False))
+    variables = dict(init(key))
+    params = variables.pop('params')
+    return NetState(params=params, batch_stats=variables.pop('batch_stats', {}), opt_state=tx.init(params))
+
+
+def create_state(experiment: Experiment, key: jax.Array, input_spec: jax.ShapeDtypeStruct) -> GANState:
+    """A fresh state.
+
+    Args:
+        experiment: the stage that training starts with.
+        key: PRNG key; both networks' initial weights derive from it.
+        input_spec: shape `[n, h, w, C]` and dtype of a generator input; the discriminator's follows from it.
+    """
+    generator_key, discriminator_key = jax.random.split(key)
+    generator = _create_net(experiment.generator, experiment.generator_tx, generator_key, input_spec)
+    variables = {'params': generator.params, 'batch_stats': generator.batch_stats}
+    output_spec = jax.eval_shape(lambda x: experiment.generator.apply(variables, x, train=False), input_spec)
+    return GANState(
+        step=jnp.zeros((), jnp.int32),
+        skipped=jnp.zeros((), jnp.int32),
+        generator=generator,
+        discriminator=_create_net(
+            experiment.discriminator, experiment.discriminator_tx, discriminator_key, output_spec
+        ),
+        ema_params=jax.tree.map(jnp.copy, generator.params),  # a donated buffer must not appear twice
+    )
+
+
+def start_stage(state: GANState, experiment: Experiment) -> GANState:
+    """The state that a further stage starts from: averaged generator weights, both optimizers afresh."""
+    return state.replace(
+        skipped=jnp.zeros((), jnp.int32),
+        generator=state.generator.replace(
+            params=jax.tree.map(jnp.copy, state.ema_params),
+            opt_state=experiment.generator_tx.init(state.ema_params),
+        ),
+        discriminator=state.discriminator.replace(
+            opt_state=experiment.discriminator_tx.init(state.discriminator.params)
+        ),
+    )

@@ -1,0 +1,167 @@
+"""The train step and the evaluation step: pure functions of a state and a batch, mapped over all devices.
+
+The state is one unreplicated pytree (`in_axes=None`); everything that comes out is averaged over the devices, so it
+is the same on each. Only `step` selects the randomness: key = fold(seed, step, device).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from astro_gan.experiment import Batch, Experiment, Terms
+from astro_gan.state import GANState, NetState
+
+AXIS = 'batch'  # the name of the device axis; cross-replica batch norm averages over it too
+
+
+def _apply(
+    module: Any, params: Any, batch_stats: Any, images: jax.Array, key: jax.Array | None = None
+) -> tuple[jax.Array, Any]:
+    """Forward pass in training mode: (output, new batch statistics)."""
+    variables = {'params': params, 'batch_stats': batch_stats}
+    rngs = {} if key is None else {'dropout': key}
+    output, updates = module.apply(variables, images, train=True, mutable=['batch_stats'], rngs=rngs)
+    return output, updates.get('batch_stats', {})
+
+
+def _update(net: NetState, tx: optax.GradientTransformation, grads: Any, batch_stats: Any) -> NetState:
+    updates, opt_state = tx.update(grads, net.opt_state, net.params)
+    return NetState(
+        params=optax.apply_updates(net.params, updates),
+        batch_stats=jax.lax.pmean(batch_stats, AXIS),
+        opt_state=opt_state,
+    )
+
+
+def gradient_penalty(critic: Callable[[jax.Array], jax.Array], key: jax.Array, real: jax.Array, fake: jax.Array) -> jax.Array:
+    """Mean of (|gradient of the critic| - 1)^2 at random points between real and fake images `[n, H, W, C]`.
+
+    The norm is over a whole sample (Gulrajani et al. 2017, WGAN-GP, equation 3).
+    """
+    weight = jax.random.uniform(key, (real.shape[0], 1, 1, 1))
+    between = real + weight * (fake - real)
+    grads = jax.grad(lambda images: critic(images).sum())(between)
+    # The epsilon keeps the root's slope finite where the critic is flat.
+    norms = jnp.sqrt(jnp.square(grads).sum((1, 2, 3)) + 1e-12)
+    return jnp.square(norms - 1.0).mean()
+
+
+def _discriminator_grads(
+    experiment: Experiment, net: NetState, key: jax.Array, real: jax.Array, fake: jax.Array
+) -> tuple[Any, Any, Terms]:
+    """Gradients, new batch statistics and named terms of one discriminator update."""
+    assert experiment.discriminator_loss is not None
+
+    def loss_fn(params: Any) -> tuple[jax.Array, tuple[Any, Terms]]:
+        real_logits, stats = _apply(experiment.discriminator, params, net.batch_stats, real)
+        fake_logits, stats = _apply(experiment.discriminator, params, stats, fake)
+        loss, terms = experiment.discriminator_loss(real_logits, fake_logits)  # type: ignore[misc]
+        if experiment.gradient_penalty:
+            penalty = gradient_penalty(
+                lambda images: _apply(experiment.discriminator, params, net.batch_stats, images)[0], key, real, fake
+            )
+            loss = loss + experiment.gradient_penalty * penalty
+            terms = terms | {'discriminator/gradient_penalty': penalty}
+        return loss, (stats, terms | {'discriminator/loss': loss})
+
+    (_, (stats, terms)), grads = jax.value_and_grad(loss_fn, has_aux=True)(net.params)
+    grads = jax.lax.pmean(grads, AXIS)
+    return grads, stats, terms | {'discriminator/gradient_norm': optax.global_norm(grads)}
+
+
+def make_train_step(
+    experiment: Experiment, *, ema_decay: float, seed: int, update_generator: bool = True
+) -> Callable[[GANState, Batch], tuple[GANState, Terms]]:
+    """The training step `(state, batch [devices, n, ...]) -> (state, scalars)`; the given state is donated.
+
+    The generator runs forward once. Its output trains the discriminator first and then, through the updated
+    discriminator, the generator itself (the alternating scheme of Goodfellow et al. 2014, algorithm 1).
+
+    A step whose loss or gradient is not finite changes nothing but `step` and `skipped`.
+
+    Args:
+        experiment: the stage.
+        ema_decay: decay of the averaged generator weights; it warms up as min(decay, (1 + step) / (10 + step)).
+        seed: together with the step and the device it determines all randomness.
+        update_generator: False makes the extra critic steps of a Wasserstein GAN.
+    """
+    adversarial = experiment.discriminator_loss is not None
+
+    def step_fn(state: GANState, batch: Batch) -> tuple[GANState, Terms]:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), jax.lax.axis_index(AXIS))
+        generator_key, penalty_key = jax.random.split(key)
+        generator, discriminator = state.generator, state.discriminator
+        terms: Terms = {}
+
+        def generate(params: Any) -> tuple[jax.Array, Any]:
+            return _apply(experiment.generator, params, generator.batch_stats, batch['input'], generator_key)
+
+        if update_generator:
+            prediction, pullback, generator_stats = jax.vjp(generate, generator.params, has_aux=True)
+        else:
+            prediction, _ = generate(generator.params)
+
+        if adversarial:
+            grads, stats, new_terms = _discriminator_grads(
+                experiment, discriminator, penalty_key, batch['target'], jax.lax.stop_gradient(prediction)
+            )
+            discriminator = _update(discriminator, experiment.discriminator_tx, grads, stats)
+            terms |= new_terms
+
+        if update_generator:
+
+            def loss_fn(prediction: jax.Array) -> tuple[jax.Array, Terms]:
+                real_logits = fake_logits = None
+                if adversarial:
+                    net = discriminator
+                    fake_logits, _ = _apply(experiment.discriminator, net.params, net.batch_stats, prediction)
+                    # Most losses ignore the real logits; the compiler then drops this pass.
+                    real_logits, _ = _apply(experiment.discriminator, net.params, net.batch_stats, batch['target'])
+                return experiment.generator_loss(prediction, batch, real_logits, fake_logits)
+
+            (loss, new_terms), cotangent = jax.value_and_grad(loss_fn, has_aux=True)(prediction)
+            grads = jax.lax.pmean(pullback(cotangent)[0], AXIS)
+            generator = _update(generator, experiment.generator_tx, grads, generator_stats)
+            terms |= new_terms | {'generator/loss': loss, 'generator/gradient_norm': optax.global_norm(grads)}
+
+        decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
+        ema_params = state.ema_params
+        if update_generator:
+            ema_params = jax.tree.map(lambda a, b: a + (1.0 - decay) * (b - a), ema_params, generator.params)
+
+        terms = jax.lax.pmean(terms, AXIS)
+        finite = jnp.isfinite(sum(terms.values(), start=jnp.zeros(())))
+        candidate = state.replace(generator=generator, discriminator=discriminator, ema_params=ema_params)
+        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), candidate, state)
+        skipped = jnp.where(finite, 0, state.skipped + 1)
+        return kept.replace(step=state.step + 1, skipped=skipped), terms | {'skipped': 1.0 - finite}
+
+    return jax.pmap(step_fn, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)
+
+
+def make_eval_step(experiment: Experiment, *, baseline: bool = False) -> Callable[[Any, Any, Batch], Terms]:
+    """The evaluation step `(params, batch_stats, batch [devices, n, ...]) -> dict of per-image arrays [devices n]`.
+
+    Besides the metrics the result holds the batch's 'mask' and 'index', in the same order; it is the same on every
+    host. `baseline` measures what the network has to beat (the parameters are then not looked at).
+    """
+
+    def step_fn(params: Any, batch_stats: Any, batch: Batch) -> Terms:
+        truth = experiment.to_rgb(batch['input'], batch['target'])
+        if baseline:
+            prediction = experiment.baseline(batch['input'])
+        else:
+            variables = {'params': params, 'batch_stats': batch_stats}
+            output = experiment.generator.apply(variables, batch['input'], train=False)
+            prediction = experiment.to_rgb(batch['input'], output)
+        result = experiment.metrics(prediction, truth)
+        result |= {'mask': batch['mask'], 'index': batch['index']}
+        return jax.lax.all_gather(result, AXIS, tiled=True)
+
+    # Not donated: the same parameters serve the next batch.
+    return jax.pmap(step_fn, axis_name=AXIS, in_axes=(None, None, 0), out_axes=None)

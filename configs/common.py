@@ -1,0 +1,132 @@
+"""Settings that the super-resolution systems share; each config of this folder starts from them.
+
+Values only. Every setting can be changed from the command line: `--config.supervised.steps=5000`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def super_resolution() -> ConfigDict:
+    """The embedded data, sized for a laptop's CPU."""
+    config = ConfigDict()
+    config.task = 'super_resolution'
+    config.name = ''  # names the default workdir, runs/<name>
+    config.seed = 0  # all randomness derives from it
+    config.factor = 4  # enlargement: 2, 3, 4, 6, 8 or 12
+    config.init_from = ''  # an exported model's directory: start from its weights instead of random ones
+
+    config.dataset = ConfigDict()
+    config.dataset.name = 'hubble_deep_field'  # any TFDS data set with an `image` feature
+    config.dataset.folder = ''  # a folder of pictures, in place of `name`
+    config.dataset.data_dir = ''  # where TFDS keeps its data; empty: TFDS's own place
+    config.dataset.crop_size = 96  # pixels of a high-resolution training crop
+    config.dataset.eval_tile = 192  # pixels of a high-resolution evaluation tile
+    config.dataset.eval_tiles_per_image = 16  # at most so many tiles of one image are evaluated
+    config.dataset.eval_batch_size = 4
+    config.dataset.cache_mib = 2048  # decoded images up to this size stay in memory, larger sets stream from disk
+
+    config.precision = 'float32'  # or bfloat16: of the networks' arithmetic; parameters stay float32
+    config.ema_decay = 0.999  # of the averaged generator weights, which are evaluated and exported
+    config.gradient_clip = 0.0  # largest global norm of a gradient; 0: no clipping
+    config.log_every = 20  # steps between scalars for TensorBoard
+    config.eval_every = 250  # steps between evaluations, each with a checkpoint
+    config.patience = 10  # evaluations without a better score that end a stage
+    config.max_skipped = 5  # non-finite steps in a row that bring the last checkpoint's weights back
+    config.max_rollbacks = 3  # roll-backs that end the training with an error
+    config.sample_rows = 4  # rows of the sample pictures
+
+    config.generator = ConfigDict()  # `name` and the fields of astro_gan.models.GENERATORS[name]
+
+    config.discriminator = ConfigDict()
+    config.discriminator.name = 'srgan'
+    config.discriminator.features = 32  # channels of the first convolution
+    config.discriminator.hidden = 256  # units of the dense layer
+    config.discriminator.norm = 'batch'  # batch, spectral or none
+    config.discriminator.global_pool = True  # any crop size; False: the paper's flattening
+
+    config.content = ConfigDict()  # the perceptual loss, weighted by each stage's feature_weight
+    config.content.network = 'vgg16'  # vgg16 to conv3_3 comes with the package; vgg19 from the hub or vgg_file
+    config.content.layer = 'conv3_3'  # features are taken after the activation
+    config.content.scale = 1.0  # the features are multiplied by it
+    config.content.vgg_file = ''  # safetensors with torchvision's names, in place of the hub
+
+    config.supervised = _stage()
+    config.supervised.best_metric = 'l1'
+
+    config.adversarial = _stage()
+    config.adversarial.loss = 'minimax'  # minimax, wasserstein, least_squares, hinge or relativistic
+    config.adversarial.real_label = 1.0  # one-sided label smoothing: 0.9
+    config.adversarial.critic_steps = 1  # discriminator updates per generator update (Wasserstein: 5)
+    config.adversarial.gradient_penalty = 0.0  # weight of the penalty (Wasserstein: 10)
+    config.adversarial.adversarial_weight = 1e-3
+    config.adversarial.discriminator_learning_rate = 1e-4
+    config.adversarial.best_metric = 'lpips'
+    return config
+
+
+def _stage() -> ConfigDict:
+    """What both stages have."""
+    stage = ConfigDict()
+    stage.steps = 0  # 0 leaves the stage out
+    stage.batch_size = 16  # over all devices
+    stage.learning_rate = 1e-3
+    stage.decay = 'cosine'  # constant, cosine (to 0 at the last step) or step
+    stage.decay_every = 200_000  # `step`: steps between reductions
+    stage.decay_rate = 0.5  # `step`: factor of a reduction
+    stage.beta1 = 0.9  # Adam
+    stage.beta2 = 0.999
+    stage.pixel_loss = 'l1'  # l1, mse or charbonnier
+    stage.pixel_weight = 1.0
+    stage.feature_weight = 0.0  # of the perceptual loss
+    stage.best_metric = 'l1'  # l1, l2, psnr, psnr_y, ssim_y, l1_lab, l2_lab or lpips: names the best checkpoint
+    return stage
+
+
+def smoke(config: ConfigDict) -> ConfigDict:
+    """The same experiment in seconds: tiny networks, a few steps; for tests."""
+    config.dataset.crop_size = 48
+    config.dataset.eval_tile = 96
+    config.dataset.eval_tiles_per_image = 2
+    config.dataset.eval_batch_size = 2
+    config.discriminator.features = 4
+    config.discriminator.hidden = 8
+    config.generator.features = 8
+    config.generator.blocks = 2
+    config.log_every = 2
+    config.eval_every = 3
+    config.sample_rows = 2
+    for stage in (config.supervised, config.adversarial):
+        stage.steps = 6
+        stage.batch_size = 4
+    return config
+
+
+def paper(config: ConfigDict) -> ConfigDict:
+    """The full schedule of the SRGAN paper's adversarial stage and discriminator (section 3.2), for a real data set."""
+    config.ema_decay = 0.999
+    config.log_every = 100
+    config.eval_every = 5000
+    config.discriminator.features = 64
+    config.discriminator.hidden = 1024
+    config.discriminator.global_pool = False
+    config.content.network = 'vgg19'
+    config.content.layer = 'conv5_4'
+    config.content.scale = 1 / 12.75
+    config.adversarial.steps = 200_000
+    config.adversarial.batch_size = 16
+    config.adversarial.learning_rate = 1e-4
+    config.adversarial.discriminator_learning_rate = 1e-4
+    config.adversarial.decay = 'step'
+    config.adversarial.decay_every = 100_000
+    config.adversarial.decay_rate = 0.1
+    config.adversarial.feature_weight = 1.0
+    return config
+
+
+VARIANTS = ('default', 'smoke', 'paper')
+
+
+def check(variant: str) -> None:
+    """Raise ValueError unless the variant exists."""
+    if variant not in VARIANTS:
+        raise ValueError(f'unknown variant {variant!r}: one of {", ".join(VARIANTS)}')

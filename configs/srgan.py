@@ -1,0 +1,47 @@
+"""SRGAN (Ledig et al. 2017, arXiv 1609.04802): SRResNet, then a perceptual and an adversarial loss.
+
+    python main.py --config=configs/srgan.py          # embedded data, a laptop's CPU
+    python main.py --config=configs/srgan.py:smoke    # seconds, for tests
+    python main.py --config=configs/srgan.py:paper --config.dataset.folder=DIR   # the paper's schedule
+
+Fine-tuning is the same config with `--config.init_from=EXPORTED_MODEL` and another data set.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(variant: str = 'default') -> ConfigDict:
+    common.check(variant)
+    config = common.super_resolution()
+    config.name = 'srgan'
+
+    config.generator.name = 'srresnet'
+    config.generator.features = 32  # the paper: 64
+    config.generator.blocks = 8  # the paper: 16
+    config.generator.bicubic_start = True  # the fresh network is bicubic interpolation
+
+    config.supervised.steps = 2000
+    config.supervised.learning_rate = 5e-4
+    config.supervised.pixel_loss = 'mse'
+    config.supervised.best_metric = 'l1'
+
+    config.adversarial.steps = 300
+    config.adversarial.batch_size = 8
+    config.adversarial.learning_rate = 1e-4
+    config.adversarial.pixel_weight = 1.0
+    config.adversarial.feature_weight = 0.1
+
+    if variant == 'smoke':
+        config = common.smoke(config)
+    if variant == 'paper':
+        config = common.paper(config)
+        config.generator.features = 64
+        config.generator.blocks = 16
+        config.generator.bicubic_start = False
+        config.supervised.steps = 1_000_000  # section 3.2
+        config.supervised.learning_rate = 1e-4
+        config.supervised.decay = 'constant'
+        config.adversarial.pixel_weight = 0.0  # VGG54 alone is the content loss
+    return config

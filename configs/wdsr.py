@@ -1,0 +1,44 @@
+"""WDSR-GAN (Yu et al. 2018, arXiv 1808.08718): wide activation and weight normalisation.
+
+    python main.py --config=configs/wdsr.py          # embedded data, a laptop's CPU
+    python main.py --config=configs/wdsr.py:smoke    # seconds, for tests
+    python main.py --config=configs/wdsr.py:paper --config.dataset.folder=DIR   # the papers' schedule
+"""
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+
+def get_config(variant: str = 'default') -> ConfigDict:
+    common.check(variant)
+    config = common.super_resolution()
+    config.name = 'wdsr'
+
+    config.generator.name = 'wdsr'
+    config.generator.variant = 'b'  # a: 3x3 expansion; b: 1x1 expansion and a low-rank layer
+    config.generator.features = 32
+    config.generator.blocks = 8
+    config.generator.expansion = 6  # papers: 4 for a, 6 for b
+    config.generator.low_rank = 0.8  # b only
+    config.generator.bicubic_start = True  # the fresh network is bicubic interpolation
+
+    config.supervised.steps = 2500
+    config.supervised.learning_rate = 1e-3
+
+    config.adversarial.steps = 300
+    config.adversarial.batch_size = 8
+    config.adversarial.learning_rate = 1e-4
+    config.adversarial.pixel_weight = 1.0
+    config.adversarial.feature_weight = 0.1
+
+    if variant == 'smoke':
+        config = common.smoke(config)
+    if variant == 'paper':
+        config = common.paper(config)
+        config.generator.blocks = 32
+        config.generator.bicubic_start = False
+        # The authors' released training: 16 patches of 96 px from DIV2K, Adam 1e-3 halved every 2e5 steps.
+        config.supervised.steps = 600_000
+        config.supervised.decay = 'step'
+    return config

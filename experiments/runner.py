@@ -1,0 +1,268 @@
+"""The three modes of main.py: train, evaluate, export. Reads a config, wires the parts together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from astro_gan import checkpoints, loop
+from astro_gan.experiment import Batch, Experiment
+from astro_gan.export import export_model, load_model
+from astro_gan.images import comparison_grid
+from astro_gan.logbook import read_rows, save_picture, write_rows
+from astro_gan.state import GANState, create_state
+from astro_gan.train import make_eval_step
+from experiments import super_resolution
+from experiments.settings import claim_workdir
+
+TASKS = {'super_resolution': super_resolution}
+STAGES = ('supervised', 'adversarial')
+TABLE = ('l1', 'l2', 'psnr', 'psnr_y', 'ssim_y', 'lpips')
+
+
+def log(line: str) -> None:
+    """A line for the user; only the first host speaks."""
+    if jax.process_index() == 0:
+        print(line, flush=True)
+
+
+def _task(config: ConfigDict) -> Any:
+    if config.task not in TASKS:
+        raise ValueError(f'config.task: {config.task!r} is unknown; valid are {", ".join(TASKS)}')
+    return TASKS[config.task]
+
+
+def _stages(config: ConfigDict) -> dict[str, Experiment]:
+    task = _task(config)
+    names = [name for name in STAGES if config[name].steps > 0]
+    if not names:
+        raise ValueError('config.supervised.steps and config.adversarial.steps are both 0: nothing to train')
+    return {name: task.make(config, name) for name in names}
+
+
+def _open_source(config: ConfigDict, split: str, minimum_size: int) -> Any:
+    # TensorFlow feeds data, the GPUs belong to JAX.
+    import tensorflow as tf
+
+    tf.config.set_visible_devices([], 'GPU')
+    from astro_gan.data.sources import open_source
+
+    dataset = config.dataset
+    return open_source(
+        split,
+        folder=dataset.folder,
+        name=dataset.name,
+        data_dir=dataset.data_dir or None,
+        minimum_size=minimum_size,
+        log=log,
+    )
+
+
+def _eval_batches(config: ConfigDict, split: str, experiment: Experiment) -> Iterable[Batch]:
+    """The tiles of one split, iterated anew at every evaluation."""
+    from astro_gan.data.pipeline import eval_batches
+
+    dataset, devices = config.dataset, jax.device_count()
+    return eval_batches(
+        _open_source(config, split, dataset.eval_tile),
+        experiment.preprocess,
+        tile=dataset.eval_tile,
+        batch_size=-(-dataset.eval_batch_size // devices) * devices,
+        maximum_tiles_per_image=dataset.eval_tiles_per_image,
+        **_place(),
+        log=log,
+    )
+
+
+def _place() -> dict[str, int]:
+    """Which part of every batch this process makes."""
+    return {
+        'process_index': jax.process_index(),
+        'process_count': jax.process_count(),
+        'local_device_count': jax.local_device_count(),
+    }
+
+
+def _batch_factory(config: ConfigDict, source: Any, name: str, experiment: Experiment) -> Callable[[int], Any]:
+    from astro_gan.data.pipeline import train_batches
+
+    def batches(start_step: int) -> Iterator[Batch]:
+        return train_batches(
+            source,
+            experiment.preprocess,
+            batch_size=config[name].batch_size,
+            crop_size=config.dataset.crop_size,
+            seed=config.seed,
+            start_step=start_step,
+            cache_bytes=config.dataset.cache_mib * 2**20,
+            **_place(),
+            log=log,
+        )
+
+    return batches
+
+
+def _check_devices(config: ConfigDict, names: Iterable[str]) -> None:
+    devices = jax.device_count()
+    for name in names:
+        size = config[name].batch_size
+        if size % devices:
+            near = max(devices, size // devices * devices)
+            raise ValueError(f'config.{name}.batch_size: {size} does not divide among {devices} devices; {near} does')
+
+
+def _initial_state(config: ConfigDict) -> Callable[[GANState], GANState]:
+    """Loads the generator of `config.init_from`, if any, into a fresh state."""
+    if not config.init_from:
+        return lambda state: state
+    model = load_model(config.init_from)
+
+    def load(state: GANState) -> GANState:
+        params, stats = model.variables['params'], model.variables.get('batch_stats', {})
+        fits = [jax.tree.map(jnp.shape, tree) for tree in (params, state.generator.params)]
+        if fits[0] != fits[1]:
+            raise ValueError(f'config.init_from: {config.init_from} holds another generator than this config')
+        return state.replace(
+            generator=state.generator.replace(params=params, batch_stats=stats),
+            ema_params=jax.tree.map(np.copy, params),
+        )
+
+    return load
+
+
+def train(config: ConfigDict, workdir: str) -> None:
+    """Train all stages, then evaluate them on the test split."""
+    folder = Path(workdir)
+    log(f'astro_gan: {config.name} ({config.task}), {jax.device_count()} {jax.default_backend()} device(s), {folder}/')
+    experiments = _stages(config)
+    _check_devices(config, experiments)
+    for line in claim_workdir(config, folder, write=jax.process_index() == 0):
+        log(line)
+    source = _open_source(config, 'train', config.dataset.crop_size)
+    log(f'data: {source.name}, {len(source)} training images')
+    stages = [
+        loop.Stage(
+            name=name,
+            experiment=experiment,
+            steps=config[name].steps,
+            best_metric=config[name].best_metric,
+            train_batches=_batch_factory(config, source, name, experiment),
+        )
+        for name, experiment in experiments.items()
+    ]
+    loop.train(
+        stages,
+        initial_state=_initial_state(config),
+        eval_batches=_eval_batches(config, 'validation', stages[0].experiment),
+        workdir=folder,
+        settings=loop.Settings(
+            seed=config.seed,
+            ema_decay=config.ema_decay,
+            log_every=config.log_every,
+            eval_every=config.eval_every,
+            patience=config.patience,
+            max_skipped=config.max_skipped,
+            max_rollbacks=config.max_rollbacks,
+            samples=config.sample_rows,
+        ),
+        log=log,
+    )
+    evaluate(config, workdir)
+
+
+def _best_states(
+    config: ConfigDict, workdir: Path, experiments: dict[str, Experiment]
+) -> dict[str, tuple[GANState, dict[str, Any]]]:
+    """The best checkpoint of every stage that has one, with its step and score."""
+    claim_workdir(config, workdir, write=False)
+    found = {}
+    for name, experiment in experiments.items():
+        directory = workdir / 'checkpoints' / name
+        if not directory.is_dir():
+            continue
+        spec = jax.ShapeDtypeStruct((1, *experiment.input_shape), np.float32)
+        like = jax.eval_shape(lambda key, e=experiment: create_state(e, key, spec), jax.random.key(0))
+        with checkpoints.open_manager(directory) as manager:
+            step = manager.best_step()
+            if step is not None and manager.metrics(step) is not None:
+                state, _ = checkpoints.restore(manager, like, step)
+                found[name] = (state, {'stage': name, 'step': step})
+    if not found:
+        raise ValueError(f'{workdir}: no evaluated checkpoint there; train first, or name its --workdir')
+    return found
+
+
+def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
+    """Measure the baseline and every stage's best weights on the test split; print and keep the table."""
+    folder = Path(workdir)
+    experiments = _stages(config)
+    states = _best_states(config, folder, experiments)
+    first = next(iter(experiments.values()))
+    batches = _eval_batches(config, 'test', first)
+    baseline = _task(config).BASELINE
+    per_image = {baseline: loop.evaluate(make_eval_step(first, baseline=True), {}, {}, batches)}
+    samples = loop.choose_samples(batches, config.sample_rows)
+    columns = [samples['input'], np.asarray(first.baseline(samples['input']))]
+    for name, (state, _) in states.items():
+        params, stats = state.ema_params, state.generator.batch_stats
+        title = f'{config.name} {name}'
+        per_image[title] = loop.evaluate(make_eval_step(experiments[name]), params, stats, batches)
+        columns.append(loop.make_predict(experiments[name])(params, stats, samples['input']))
+    columns.append(samples['target'])
+    table = {name: {key: float(value.mean()) for key, value in values.items()} for name, values in per_image.items()}
+    if jax.process_index() == 0:
+        count = len(next(iter(per_image[baseline].values())))
+        log(format_table(table, f'test split, {count} tiles of {config.dataset.eval_tile} px'))
+        write_rows(folder / 'test.csv', [{'system': name, **row} for name, row in table.items()])
+        (folder / 'samples').mkdir(exist_ok=True)
+        save_picture(folder / 'samples' / 'test.png', comparison_grid(columns))
+        log(f'pictures (input, {", ".join(table)}, truth): {folder}/samples/test.png; all metrics: {folder}/test.csv')
+    return table
+
+
+def format_table(table: dict[str, dict[str, float]], title: str) -> str:
+    """The metrics of `TABLE`, a row per system; arrows say which way is better."""
+    arrows = {'l1': 'L1 v', 'l2': 'L2 v', 'psnr': 'PSNR ^', 'psnr_y': 'PSNR Y ^', 'ssim_y': 'SSIM Y ^', 'lpips': 'LPIPS v'}
+    digits = {'l1': 5, 'l2': 6, 'psnr': 2, 'psnr_y': 2, 'ssim_y': 4, 'lpips': 4}
+    width = max(map(len, table))
+    lines = [title, ' ' * width + ''.join(f'{arrows[key]:>10}' for key in TABLE)]
+    for name, row in table.items():
+        lines.append(f'{name:<{width}}' + ''.join(f'{row[key]:>10.{digits[key]}f}' for key in TABLE))
+    return '\n'.join(lines)
+
+
+def export(config: ConfigDict, workdir: str) -> None:
+    """Write the best weights of every stage to <workdir>/export/<stage>."""
+    folder = Path(workdir)
+    states = _best_states(config, folder, _stages(config))
+    if jax.process_index() != 0:
+        return
+    dataset = config.dataset
+    for name, (state, checkpoint) in states.items():
+        description = _task(config).describe(config) | {
+            'name': f'{config.name}_{name}',
+            'training_data': {'name': dataset.folder or dataset.name, 'split': 'train'},
+            'checkpoint': checkpoint,
+            'metrics': _test_row(folder, f'{config.name} {name}'),
+            'config': json.loads(config.to_json()),
+        }
+        directory, difference = export_model(
+            state.ema_params, state.generator.batch_stats, description, folder / 'export' / name
+        )
+        log(f'{directory}/: weights.safetensors, model.json, model.stablehlo; '
+            f'largest difference between live, reloaded and StableHLO: {difference:.1e}')
+
+
+def _test_row(folder: Path, system: str) -> dict[str, Any]:
+    """The system's row of test.csv, if there is one yet."""
+    for row in read_rows(folder / 'test.csv'):
+        if row['system'] == system:
+            return {'split': 'test'} | {key: value for key, value in row.items() if key != 'system'}
+    return {}

@@ -1,0 +1,90 @@
+"""Settings at the edge: what is wrong with a flag, and whether a workdir belongs to a config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+# What decides the shape of a run's checkpoints or the meaning of its numbers; the rest may change between sessions.
+FIXED = ('task', 'factor', 'generator', 'discriminator', 'dataset.name', 'dataset.folder')
+
+
+def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Nested settings -> {'dataset.name': value}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f'{prefix}{key}.') if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def explain_flag_error(error: Exception, argv: list[str]) -> str:
+    """One line for an error in the flags; for an unknown setting, with the valid ones of its group."""
+    config: ConfigDict | None = None
+    for argument in argv[1:]:
+        name, _, value = argument.lstrip('-').partition('=')
+        if name == 'config':
+            config = _load(value)
+        if not name.startswith('config.') or config is None:
+            continue
+        group, keys = config, name.split('.')[1:]
+        for depth, key in enumerate(keys):
+            if not isinstance(group, ConfigDict) or key not in group:
+                where = '.'.join(['config', *keys[:depth]])
+                valid = ', '.join(sorted(group)) if isinstance(group, ConfigDict) else 'none: it is a value itself'
+                return f'--{name}: {where} has no setting {key!r}; valid are {valid}'
+            group = group[key]
+    return ' '.join(str(error).split()) or type(error).__name__
+
+
+def _load(value: str) -> ConfigDict | None:
+    """The config that `--config=value` names, or None when that is what fails."""
+    import importlib.util
+
+    path, _, variant = value.partition(':')
+    try:
+        spec = importlib.util.spec_from_file_location('config_of_flag', path)
+        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+        return module.get_config(variant) if variant else module.get_config()
+    except Exception:
+        return None
+
+
+def claim_workdir(config: ConfigDict, workdir: Path, *, write: bool) -> list[str]:
+    """Make `workdir` and keep the config in it; or see that it belongs to this config.
+
+    Returns:
+        Lines that name settings changed since the run began.
+
+    Raises:
+        ValueError: the workdir holds the run of another config.
+        OSError: the workdir cannot be written.
+    """
+    path = workdir / 'config.json'
+    now = json.loads(config.to_json())
+    lines = []
+    if path.exists():
+        try:
+            before = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(f'{path}: damaged ({error}); remove it if the run is yours') from error
+        old, new = flatten(before), flatten(now)
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) == new.get(name):
+                continue
+            change = f'config.{name} is {new.get(name)!r}, and was {old.get(name)!r}'
+            if name.startswith(FIXED):
+                raise ValueError(f'{workdir} holds the run of another config: {change}; choose another --workdir')
+            lines.append(f'changed since this run began: {change}')
+    if write:
+        from astro_gan.logbook import write_atomically
+
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(now, indent=2) + '\n')
+        except OSError as error:
+            raise OSError(f'{workdir}: cannot be written ({error.strerror}); choose another --workdir') from error
+    return lines
