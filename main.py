@@ -41,9 +41,11 @@ def parse_flags(argv: list[str]) -> list[str]:
 
 
 def main(_: list[str]) -> None:
+    # TensorFlow only feeds data here; without these it greets with its own lines.
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
     if not flags.FLAGS['verbosity'].present:
-        logging.set_verbosity(logging.WARNING)  # Orbax tells every detail at INFO
+        logging.set_verbosity(logging.ERROR)  # Orbax tells every detail at INFO
     # Imported here: --help and a wrong flag answer at once.
     import jax
 

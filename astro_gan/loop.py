@@ -304,7 +304,8 @@ def _run_stage(
                 checkpoints.save(manager, jax.device_get(state), progress, score)
                 outputs = predict(state.ema_params, state.generator.batch_stats, samples['input'])
                 logbook.evaluation(row | metrics, comparison_grid([*before_output, outputs, truth]))
-                tqdm.write(_evaluation_line(stage, step, row, metrics, better))
+                if logbook.active:
+                    tqdm.write(_evaluation_line(stage, step, row, metrics, better))
                 if progress['finished']:
                     log(f'{stage.name}: no better {stage.best_metric} in {settings.patience} evaluations: stopping early')
                     return

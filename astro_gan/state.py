@@ -36,8 +36,9 @@ class GANState:
 
 
 def _create_net(module: Any, tx: optax.GradientTransformation, key: jax.Array, spec: jax.ShapeDtypeStruct) -> NetState:
-    init = jax.jit(lambda key: module.init(key, jnp.zeros(spec.shape, spec.dtype), train=False))
-    variables = dict(init(key))
+    # The image is an argument: the compiler would spend seconds on folding convolutions of a constant.
+    init = jax.jit(lambda key, image: module.init(key, image, train=False))
+    variables = dict(init(key, jnp.zeros(spec.shape, spec.dtype)))
     params = variables.pop('params')
     return NetState(params=params, batch_stats=variables.pop('batch_stats', {}), opt_state=tx.init(params))
 

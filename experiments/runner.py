@@ -146,7 +146,6 @@ def train(config: ConfigDict, workdir: str) -> None:
     for line in claim_workdir(config, folder, write=jax.process_index() == 0):
         log(line)
     source = _open_source(config, 'train', config.dataset.crop_size)
-    log(f'data: {source.name}, {len(source)} training images')
     stages = [
         loop.Stage(
             name=name,

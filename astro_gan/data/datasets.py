@@ -106,17 +106,18 @@ def _prepared(name: str, data_dir: str | None, log: Callable[[str], None]) -> tf
     if embedded:
         hubble_deep_field.photograph_path()  # say what is wrong before files are written
     log(f'{name}: preparing the data set in {builder.data_dir} (only once)')
-    builder.data_path.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(os.path.join(os.fspath(builder.data_path.parent), '.preparing')):
+    try:
+        builder.data_path.parent.mkdir(parents=True, exist_ok=True)
+        with _only_one(os.path.join(os.fspath(builder.data_path.parent), '.preparing')):
+            builder = _builder(name, data_dir)
+            if not builder.data_path.exists():
+                _prepare(builder, quiet=embedded)
+    except OSError as error:
+        # Where locks do not work (some network file systems) another process may have put its files in place first.
         builder = _builder(name, data_dir)
         if not builder.data_path.exists():
-            try:
-                _prepare(builder, quiet=embedded)
-            except OSError:
-                # Without locks (some network file systems) another process can be first to put its files in place.
-                builder = _builder(name, data_dir)
-                if not builder.data_path.exists():
-                    raise
+            reason = ' '.join(str(error).split())
+            raise ValueError(f'data set {name!r} cannot be prepared in {builder.data_dir}: {reason}') from error
     return builder
 
 
@@ -162,8 +163,6 @@ def _only_one(path: str) -> Iterator[None]:
         yield
         return
     with open(path, 'a') as file:
-        try:
+        with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError:
-            pass
         yield

@@ -27,9 +27,7 @@ def downsample(image: tf.Tensor, factor: int) -> tf.Tensor:
     if height is None or width is None:
         raise ValueError('downsample: height and width have to be known beforehand; crop the image first')
     if factor < 1 or height % factor or width % factor:
-        raise ValueError(
-            f'downsample: {height}x{width} does not divide by the factor {factor}; crop it first'
-        )
+        raise ValueError(f'downsample: {height}x{width} does not divide by the factor {factor}; crop it first')
     if factor > 1:
         size = (height // factor, width // factor)
         image = tf.image.resize(image, size, method='bicubic', antialias=True)
@@ -53,9 +51,7 @@ def to_float(image: tf.Tensor) -> tf.Tensor:
 def random_bits(seed: tf.Tensor, count: int) -> tf.Tensor:
     """`count` uniform integers in 0..2^32-1, int64, from a seed of two integers."""
     # Philox by name: 'auto_select' picks another generator on some devices.
-    bits = tf.random.stateless_uniform(
-        [count], seed=seed, minval=None, maxval=None, dtype=tf.uint32, alg='philox'
-    )
+    bits = tf.random.stateless_uniform([count], seed=seed, minval=None, maxval=None, dtype=tf.uint32, alg='philox')
     return tf.cast(bits, tf.int64)
 
 

@@ -16,8 +16,9 @@ from astro_gan.data import pictures
 
 # Files that nobody means as pictures. Anything else that cannot be read as one is named in the log.
 _NOT_PICTURES = frozenset(
-    '.csv .tsv .txt .json .jsonl .md .rst .html .htm .xml .yaml .yml .toml .ini .cfg .bib .log .pdf .py .sh .ipynb '
-    '.db .zip .tar .gz .tgz .bz2 .xz .sha256 .md5 .npy .npz .avm .url'.split()
+    ('.csv', '.tsv', '.txt', '.json', '.jsonl', '.md', '.rst', '.html', '.htm', '.xml', '.yaml', '.yml', '.toml')
+    + ('.ini', '.cfg', '.bib', '.log', '.pdf', '.py', '.sh', '.ipynb', '.db', '.zip', '.tar', '.gz', '.tgz', '.bz2')
+    + ('.xz', '.sha256', '.md5', '.npy', '.npz', '.url')
 )
 _SPLIT_NAMES = {'train': 'train', 'val': 'validation', 'validation': 'validation', 'test': 'test'}
 _NAMED_IN_LOG = 10
@@ -37,9 +38,7 @@ class Pictures:
         return pictures.read_picture(self.root / self.ids[index])
 
 
-def open_folder(
-    folder: str | os.PathLike[str], split: str, minimum_size: int, log: Callable[[str], None]
-) -> Pictures:
+def open_folder(folder: str | os.PathLike[str], split: str, minimum_size: int, log: Callable[[str], None]) -> Pictures:
     """Find the usable pictures of one split ('train', 'validation' or 'test') of a folder.
 
     Raises:
@@ -183,9 +182,7 @@ def automatic_splits(names: tuple[str, ...]) -> dict[str, list[str]]:
     return {split: sorted(part) for split, part in zip(('train', 'validation', 'test'), parts, strict=True)}
 
 
-def _usable(
-    root: Path, names: list[str], minimum_size: int, shown: str, log: Callable[[str], None]
-) -> Pictures:
+def _usable(root: Path, names: list[str], minimum_size: int, shown: str, log: Callable[[str], None]) -> Pictures:
     """Check every header; log those that cannot be used."""
 
     def check(name: str) -> tuple[int, int] | str:

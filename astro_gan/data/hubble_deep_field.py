@@ -10,7 +10,7 @@ import hashlib
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -52,7 +52,7 @@ class HubbleDeepField(tfds.core.GeneratorBasedBuilder):
     """One picture per split: features `image` (uint8 `[H, W, 3]`) and `region` (x0, y0, x1, y1 in the photograph)."""
 
     VERSION = tfds.core.Version('1.0.0')
-    RELEASE_NOTES = {'1.0.0': 'First release.'}
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {'1.0.0': 'First release.'}
     # TFDS looks beside the code for checksums of downloads, of which there are none; its search needs
     # importlib_resources, which TFDS 4.9.10 does not ask for.
     code_path = None

@@ -76,14 +76,13 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         ValueError: as `read_picture`.
     """
-    with _file(path) as (file, name):
-        with _explained(name):
-            image = _open(file)
-            size = _upright_size(image)
-            if not _looks_complete(file, image.format):
-                file.seek(0)
-                _open(file).load()
-            return size
+    with _file(path) as (file, name), _explained(name):
+        image = _open(file)
+        size = _upright_size(image)
+        if not _looks_complete(file, image.format):
+            file.seek(0)
+            _open(file).load()
+        return size
 
 
 def decode_picture(encoded: bytes, name: str) -> np.ndarray:
@@ -113,7 +112,7 @@ def _file(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str]]:
             raise ValueError(f'{name}: not a regular file')
         if not status.st_size:
             raise ValueError(f'{name}: the file is empty')
-        file = open(path, 'rb')
+        file = open(path, 'rb')  # noqa: SIM115 (closed below; only opening is explained here)
     except OSError as error:
         if os.path.islink(path) and not os.path.exists(path):
             raise ValueError(f'{name}: a link that leads to no file') from error
@@ -152,9 +151,7 @@ def _open(file: BinaryIO) -> ImageFile.ImageFile:
     image = opener(file)
     width, height = image.size
     if width * height > MAXIMUM_PIXELS:
-        raise _Refused(
-            f'{width}x{height} pixels are more than the {MAXIMUM_PIXELS / 1e6:.0f} megapixels that are read'
-        )
+        raise _Refused(f'{width}x{height} pixels are more than the {MAXIMUM_PIXELS / 1e6:.0f} megapixels that are read')
     if width < 1 or height < 1:
         raise _Refused(f'a picture of {width}x{height} pixels')
     return image

@@ -106,9 +106,7 @@ class EvalBatches:
         maximum_tiles_per_image: int | None = None,
         log: Callable[[str], None] = print,
     ):
-        self._per_process = _per_process(
-            batch_size, process_index, process_count, local_device_count
-        )
+        self._per_process = _per_process(batch_size, process_index, process_count, local_device_count)
         self._source, self._preprocess, self._tile = source, preprocess, tile
         self._local_device_count, self._log = local_device_count, log
         self._places = _tile_places(source, tile, maximum_tiles_per_image, log)
@@ -177,7 +175,8 @@ class EvalBatches:
                 if picture is None:
                     yield blank, index, 0.0
                 else:
-                    yield picture[y : y + self._tile, x : x + self._tile], index, 1.0
+                    # A copy: tiles that are kept must not hold on to their whole pictures.
+                    yield picture[y : y + self._tile, x : x + self._tile].copy(), index, 1.0
 
     def _load(self, number: int) -> np.ndarray | None:
         try:
@@ -210,7 +209,7 @@ def eval_batches(
     Args:
         tile: side of a tile in pixels; smaller pictures are left out, and named in the log.
         batch_size: tiles per batch over all processes.
-        maximum_tiles_per_image: at most so many tiles, spread over the picture; None for all.
+        maximum_tiles_per_image: at most so many tiles, spread over the picture; None or 0 for all.
 
     Returns:
         An object to iterate over as often as needed, with `len` and `names`.
@@ -231,9 +230,7 @@ def eval_batches(
     )
 
 
-def _per_process(
-    batch_size: int, process_index: int, process_count: int, local_device_count: int
-) -> int:
+def _per_process(batch_size: int, process_index: int, process_count: int, local_device_count: int) -> int:
     """Samples per step in this process."""
     if not 0 <= process_index < process_count:
         raise ValueError(f'process_index {process_index} is not below process_count {process_count}')
@@ -271,7 +268,7 @@ def _tile_places(
             continue
         top, left = (height - rows * tile) // 2, (width - columns * tile) // 2
         grid = [(number, top + r * tile, left + c * tile) for r in range(rows) for c in range(columns)]
-        if maximum is not None and maximum < len(grid):
+        if maximum and maximum < len(grid):
             grid = [grid[(2 * k + 1) * len(grid) // (2 * maximum)] for k in range(maximum)]
         places += grid
     if not places:
@@ -292,7 +289,4 @@ def _with_options(batches: tf.data.Dataset) -> tf.data.Dataset:
 
 def _by_device(batch: Mapping[str, np.ndarray], devices: int) -> Batch:
     """`[n, ...]` -> `[devices, n / devices, ...]`."""
-    return {
-        name: array.reshape(devices, len(array) // devices, *array.shape[1:])
-        for name, array in batch.items()
-    }
+    return {name: array.reshape(devices, len(array) // devices, *array.shape[1:]) for name, array in batch.items()}

@@ -24,9 +24,7 @@ CropReader = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 _SECONDS_BETWEEN_NOTES = 10.0
 
 
-def crop_reader(
-    source: Source, crop_size: int, cache_bytes: int, log: Callable[[str], None]
-) -> CropReader:
+def crop_reader(source: Source, crop_size: int, cache_bytes: int, log: Callable[[str], None]) -> CropReader:
     """A TensorFlow function that takes a random crop of a picture.
 
     Raises:
@@ -96,9 +94,7 @@ def _from_memory(source: Source, crop_size: int, log: Callable[[str], None]) -> 
         line = 3 * size[1]
         rows = tf.slice(flat, [start_of[picture] + place[0] * line], [crop_size * line])
         rows = tf.reshape(rows, [crop_size, size[1], 3])
-        return tf.ensure_shape(
-            tf.slice(rows, [0, place[1], 0], [crop_size, crop_size, 3]), [crop_size, crop_size, 3]
-        )
+        return tf.ensure_shape(tf.slice(rows, [0, place[1], 0], [crop_size, crop_size, 3]), [crop_size, crop_size, 3])
 
     return crop_at
 
@@ -108,9 +104,7 @@ def _next_good(number: int, good: list[bool]) -> int:
     return next(k % count for k in range(number, number + count) if good[k % count])
 
 
-def _from_files(
-    source: Source, crop_size: int, cache_bytes: int, log: Callable[[str], None]
-) -> CropReader:
+def _from_files(source: Source, crop_size: int, cache_bytes: int, log: Callable[[str], None]) -> CropReader:
     """Decode when asked; as many pictures as fit are kept, so that only the others are decoded again."""
     kept: dict[int, np.ndarray] = {}
     unreadable: set[int] = set()

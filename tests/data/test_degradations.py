@@ -21,9 +21,7 @@ def test_tensorflow_and_jax_reduce_alike(photograph, factor):
         crop = photograph[y : y + 144, x : x + 96].astype(np.float32) / 255
         size = (144 // factor, 96 // factor)
         ours = tf.image.resize(crop, size, method='bicubic', antialias=True).numpy()
-        theirs = np.asarray(
-            jax.image.resize(jnp.asarray(crop), (*size, 3), 'cubic', antialias=True)
-        )
+        theirs = np.asarray(jax.image.resize(jnp.asarray(crop), (*size, 3), 'cubic', antialias=True))
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
         rounded = degradations.downsample(crop, factor).numpy()
         assert np.abs(rounded - np.clip(theirs, 0, 1)).max() <= 0.5 / 255 + 1e-5
@@ -33,8 +31,10 @@ def test_downsample_is_what_an_8_bit_file_holds(photograph):
     """Values are whole 255ths in [0, 1], and uint8 and float inputs give the same."""
     crop = photograph[:96, :96]
     small = degradations.downsample(crop, 4).numpy()
-    assert small.shape == (24, 24, 3) and small.dtype == np.float32
-    assert small.min() >= 0 and small.max() <= 1
+    assert small.shape == (24, 24, 3)
+    assert small.dtype == np.float32
+    assert small.min() >= 0
+    assert small.max() <= 1
     np.testing.assert_allclose(small * 255, np.rint(small * 255), atol=1e-4)
     np.testing.assert_array_equal(small, degradations.downsample(crop.astype(np.float32) / 255, 4))
 

@@ -1,0 +1,30 @@
+"""Two simulated devices, for every test: what runs on one only is a bug. Set before jax is imported."""
+
+import os
+from pathlib import Path
+
+os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=2'
+os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+REAL_DATA = ROOT.parent / 'shared' / 'data'
+
+
+@pytest.fixture(scope='session')
+def real_data() -> Path:
+    """The folder of real images beside the project; the test is skipped where it is absent."""
+    if not REAL_DATA.is_dir():
+        pytest.skip('the real images are not beside this checkout')
+    return REAL_DATA
+
+
+@pytest.fixture(scope='session')
+def hubble() -> 'np.ndarray':
+    """The Hubble Deep Field, uint8 [872, 1000, 3]."""
+    from skimage import data
+
+    return data.hubble_deep_field()

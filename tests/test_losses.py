@@ -1,0 +1,77 @@
+"""Losses against formulas written out in numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from astro_gan import losses
+
+REAL = np.random.default_rng(0).normal(size=(6, 5, 5, 1)).astype(np.float32)
+FAKE = np.random.default_rng(1).normal(size=(6, 5, 5, 1)).astype(np.float32)
+
+
+def log_sigmoid(x):
+    return -np.logaddexp(0.0, -x)
+
+
+def cross_entropy(logits, label):
+    return -(label * log_sigmoid(logits) + (1 - label) * log_sigmoid(-logits)).mean()
+
+
+EXPECTED = {
+    'minimax': (
+        lambda r, f, s: cross_entropy(r, s) + cross_entropy(f, 0),
+        lambda r, f: cross_entropy(f, 1),
+    ),
+    'wasserstein': (lambda r, f, s: f.mean() - r.mean(), lambda r, f: -f.mean()),
+    'least_squares': (
+        lambda r, f, s: 0.5 * ((r - s) ** 2).mean() + 0.5 * (f**2).mean(),
+        lambda r, f: 0.5 * ((f - 1) ** 2).mean(),
+    ),
+    'hinge': (
+        lambda r, f, s: np.maximum(0, 1 - r).mean() + np.maximum(0, 1 + f).mean(),
+        lambda r, f: -f.mean(),
+    ),
+    'relativistic': (
+        lambda r, f, s: 0.5 * (cross_entropy(r - f.mean(0), s) + cross_entropy(f - r.mean(0), 0)),
+        lambda r, f: 0.5 * (cross_entropy(f - r.mean(0), 1) + cross_entropy(r - f.mean(0), 0)),
+    ),
+}
+
+
+@pytest.mark.parametrize('name', losses.ADVERSARIAL)
+@pytest.mark.parametrize('label', [1.0, 0.9])
+def test_adversarial_losses_are_their_papers_formulas(name, label):
+    """Each adversarial pair, with and without label smoothing, equals its formula in numpy."""
+    discriminator, generator = losses.ADVERSARIAL[name]
+    expected_discriminator, expected_generator = EXPECTED[name]
+    np.testing.assert_allclose(discriminator(REAL, FAKE, label), expected_discriminator(REAL, FAKE, label), rtol=1e-5)
+    np.testing.assert_allclose(generator(REAL, FAKE), expected_generator(REAL, FAKE), rtol=1e-5)
+
+
+@pytest.mark.parametrize('name', losses.ADVERSARIAL)
+def test_adversarial_losses_pull_the_right_way(name):
+    """The discriminator's loss falls as it tells real from fake; the generator's falls as fakes look real."""
+    discriminator, generator = losses.ADVERSARIAL[name]
+    good, bad = jnp.full((2, 1), 0.8), jnp.full((2, 1), 0.2)
+    assert discriminator(good, bad, 1.0) < discriminator(bad, good, 1.0)
+    assert jax.grad(lambda fake: generator(jnp.zeros((2, 1)), fake))(bad).sum() < 0
+
+
+def test_huge_logits_stay_finite():
+    """A discriminator that is certain of itself does not turn the cross-entropies into infinities."""
+    for name in ('minimax', 'relativistic'):
+        discriminator, generator = losses.ADVERSARIAL[name]
+        huge = jnp.full((2, 1), 1e4)
+        assert np.isfinite(discriminator(-huge, huge, 0.9))
+        assert np.isfinite(generator(huge, -huge))
+
+
+def test_pixel_losses():
+    """L1, MSE and Charbonnier equal their formulas; Charbonnier is smooth where L1 has its corner."""
+    a, b = REAL, FAKE
+    np.testing.assert_allclose(losses.l1(a, b), np.abs(a - b).mean(), rtol=1e-6)
+    np.testing.assert_allclose(losses.mse(a, b), ((a - b) ** 2).mean(), rtol=1e-6)
+    np.testing.assert_allclose(losses.charbonnier(a, b), np.sqrt((a - b) ** 2 + 1e-6).mean(), rtol=1e-5)
+    assert jax.grad(losses.charbonnier)(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 1))).max() == 0

@@ -1,0 +1,72 @@
+"""Metrics against scikit-image and against published numbers."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import color as reference_color
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from astro_gan import images, metrics
+from astro_gan.models import load_lpips
+
+
+@pytest.fixture(scope='module')
+def pair(hubble):
+    """A truth and a worse prediction, `[2, 64, 64, 3]` in [0, 1]."""
+    truth = np.stack([hubble[:64, :64], hubble[300:364, 500:564]]).astype(np.float32) / 255
+    noise = np.random.default_rng(0).normal(0, 0.05, truth.shape)
+    return np.clip(truth + noise, 0, 1).astype(np.float32), truth
+
+
+def measured(prediction, truth, border=4):
+    return metrics.image_metrics(prediction, truth, border=border, lpips_params=load_lpips())
+
+
+def test_metrics_agree_with_scikit_image(pair):
+    """Every distance, PSNR and SSIM equals scikit-image's or numpy's, image by image, inside the border."""
+    prediction, truth = pair
+    result = measured(prediction, truth)
+    for i in range(2):
+        p, t = prediction[i, 4:-4, 4:-4], truth[i, 4:-4, 4:-4]
+        np.testing.assert_allclose(result['l1'][i], np.abs(p - t).mean(), rtol=1e-4)
+        np.testing.assert_allclose(result['l2'][i], ((p - t) ** 2).mean(), rtol=1e-4)
+        np.testing.assert_allclose(result['l1_g'][i], np.abs(p - t)[..., 1].mean(), rtol=1e-4)
+        lab = np.abs(reference_color.rgb2lab(p) - reference_color.rgb2lab(t))
+        np.testing.assert_allclose(result['l1_lab'][i], lab.mean(), rtol=1e-3)
+        np.testing.assert_allclose(result['l1_bstar'][i], lab[..., 2].mean(), rtol=1e-3)
+        np.testing.assert_allclose(result['psnr'][i], peak_signal_noise_ratio(t, p, data_range=1), rtol=1e-4)
+        y_p, y_t = (reference_color.rgb2ycbcr(x)[..., 0] / 255 for x in (p, t))
+        np.testing.assert_allclose(result['psnr_y'][i], peak_signal_noise_ratio(y_t, y_p, data_range=1), rtol=1e-4)
+        options = {'gaussian_weights': True, 'sigma': 1.5, 'use_sample_covariance': False, 'data_range': 1.0}
+        np.testing.assert_allclose(result['ssim_y'][i], structural_similarity(y_t, y_p, **options), rtol=1e-3)
+
+
+def test_equal_images_are_perfect(pair):
+    """No distance between an image and itself; PSNR stays finite, so that averages do."""
+    result = measured(pair[1], pair[1])
+    for name in ('l1', 'l2', 'l1_lab', 'lpips'):
+        np.testing.assert_allclose(result[name], 0, atol=1e-6)
+    np.testing.assert_allclose(result['psnr'], 100)
+    np.testing.assert_allclose(result['ssim_y'], 1, atol=1e-5)
+
+
+def test_wrong_shapes_are_refused(pair):
+    """Shapes that would broadcast silently, or leave nothing inside the border, are errors."""
+    prediction, truth = pair
+    with pytest.raises(ValueError, match='differ in shape'):
+        measured(prediction[:1], truth)
+    with pytest.raises(ValueError, match='nothing is left'):
+        measured(prediction, truth, border=32)
+
+
+@pytest.mark.parametrize(('name', 'published'), [('Set5', 28.43), ('Set14', 26.0)])
+def test_bicubic_reaches_the_published_psnr(real_data, name, published):
+    """Degradation, baseline and Y-PSNR together give the benchmarks' published bicubic x4 numbers (0.1 dB)."""
+    values = []
+    for path in sorted((real_data / 'benchmarks' / name).glob('*.png')):
+        truth = np.asarray(Image.open(path).convert('RGB'), np.float32)[None] / 255
+        low_res = images.quantize(images.downsample(truth, 4))
+        prediction = images.quantize(images.upsample(low_res, 4))
+        result = metrics.psnr(metrics.luma(prediction)[:, 4:-4, 4:-4], metrics.luma(truth)[:, 4:-4, 4:-4])
+        values.append(float(result[0]))
+    assert abs(np.mean(values) - published) < 0.1
