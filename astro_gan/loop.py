@@ -21,7 +21,7 @@ from astro_gan.experiment import Batch, Experiment
 from astro_gan.images import comparison_grid
 from astro_gan.logbook import Logbook
 from astro_gan.state import GANState, create_state, start_stage
-from astro_gan.train import make_eval_step, make_train_step
+from astro_gan.train import make_eval_step, make_train_step, replicate
 
 HIGHER_IS_BETTER = ('psnr', 'psnr_y', 'ssim_y')
 LOWER_IS_BETTER = ('l1', 'l2', 'l1_lab', 'l2_lab', 'lpips')
@@ -248,6 +248,7 @@ def _run_stage(
     before_output = [samples['input'], np.asarray(experiment.baseline(samples['input']))]
     truth = np.asarray(experiment.to_rgb(samples['input'], samples['target']))
     step, first = int(state.step), progress['first_step']
+    state = replicate(state)
     last = first + stage.steps
     rollbacks = 0
     window = _Window()
@@ -330,7 +331,7 @@ def _roll_back(
     source = manager.latest_step()
     log(f'step {step}: {int(state.skipped)} steps in a row were not finite and skipped; back to the weights of {source}')
     restored, _ = checkpoints.restore(manager, state, source)
-    return restored.replace(step=np.int32(step), skipped=np.int32(0))
+    return replicate(restored.replace(step=np.int32(step), skipped=np.int32(0)))
 
 
 def _evaluation_line(stage: Stage, step: int, row: dict[str, Any], metrics: dict[str, float], better: bool) -> str:

@@ -36,8 +36,9 @@ class GANState:
 
 
 def _create_net(module: Any, tx: optax.GradientTransformation, key: jax.Array, spec: jax.ShapeDtypeStruct) -> NetState:
-    # The image is an argument: the compiler would spend seconds on folding convolutions of a constant.
-    init = jax.jit(lambda key, image: module.init(key, image, train=False))
+    # Runs once: optimizing the code of the random numbers takes the compiler ten times longer than running them.
+    options = {'xla_backend_optimization_level': 0}
+    init = jax.jit(lambda key, image: module.init(key, image, train=False), compiler_options=options)
     variables = dict(init(key, jnp.zeros(spec.shape, spec.dtype)))
     params = variables.pop('params')
     return NetState(params=params, batch_stats=variables.pop('batch_stats', {}), opt_state=tx.init(params))

@@ -11,12 +11,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from astro_gan.experiment import Batch, Experiment, Terms
 from astro_gan.state import GANState, NetState
 
 AXIS = 'batch'  # the name of the device axis; cross-replica batch norm averages over it too
+
+
+def replicate(state: GANState) -> GANState:
+    """Put a state (numpy arrays, or fresh) on all devices, as the train step returns it.
+
+    Without it the step's second call meets another layout than its first, and compiles a second time.
+    """
+    mesh = jax.sharding.Mesh(np.asarray(jax.devices()), (AXIS,))
+    return jax.device_put(state, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
 
 
 def _apply(
@@ -71,7 +81,7 @@ def _discriminator_grads(
 
     (_, (stats, terms)), grads = jax.value_and_grad(loss_fn, has_aux=True)(net.params)
     grads = jax.lax.pmean(grads, AXIS)
-    return grads, stats, terms | {'discriminator/gradient_norm': optax.global_norm(grads)}
+    return grads, stats, terms | {'discriminator/gradient_norm': optax.tree.norm(grads)}
 
 
 def make_train_step(
@@ -127,7 +137,7 @@ def make_train_step(
             (loss, new_terms), cotangent = jax.value_and_grad(loss_fn, has_aux=True)(prediction)
             grads = jax.lax.pmean(pullback(cotangent)[0], AXIS)
             generator = _update(generator, experiment.generator_tx, grads, generator_stats)
-            terms |= new_terms | {'generator/loss': loss, 'generator/gradient_norm': optax.global_norm(grads)}
+            terms |= new_terms | {'generator/loss': loss, 'generator/gradient_norm': optax.tree.norm(grads)}
 
         decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
         ema_params = state.ema_params

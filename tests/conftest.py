@@ -1,9 +1,12 @@
-"""Two simulated devices, for every test: what runs on one only is a bug. Set before jax is imported."""
+"""Two simulated devices, for every test: what runs on one only is a bug. Set before jax is imported.
+
+The compiler does not optimize here: tests run tiny networks once, and compiling would take most of their time.
+"""
 
 import os
 from pathlib import Path
 
-os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=2'
+os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0'
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')

@@ -36,12 +36,12 @@ __all__ = [
 
 
 def make_generator(name: str, **fields: Any) -> nn.Module:
-    """The generator of that name with those fields; ValueError lists the names or fields there are."""
+    """The generator of that name with those fields; ValueError lists the valid ones."""
     return _make('generator', GENERATORS, name, fields)
 
 
 def make_discriminator(name: str, **fields: Any) -> nn.Module:
-    """The discriminator of that name with those fields; ValueError lists the names or fields there are."""
+    """The discriminator of that name with those fields; ValueError lists the valid ones."""
     return _make('discriminator', DISCRIMINATORS, name, fields)
 
 
@@ -52,7 +52,5 @@ def _make(kind: str, table: dict[str, type[nn.Module]], name: str, fields: dict)
     valid = sorted({f.name for f in dataclasses.fields(module)} - {'parent', 'name'})
     unknown = sorted(set(fields) - set(valid))
     if unknown:
-        raise ValueError(
-            f'{kind} {name!r} has no field {", ".join(unknown)}: it has {", ".join(valid)}'
-        )
+        raise ValueError(f'{kind} {name!r} has no field {", ".join(unknown)}: it has {", ".join(valid)}')
     return module(**fields)

@@ -1,4 +1,4 @@
-"""ImageNet weights: safetensors files with torchvision names, packaged or from the Hugging Face hub."""
+"""ImageNet weights: safetensors files with torchvision names, packaged or from the hub."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +12,8 @@ WEIGHTS = Path(__file__).resolve().parent.parent / 'weights'
 def read_tensors(path: str | Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Reads the named tensors as float32 and checks their shapes.
 
-    Raises ValueError naming the file, and the tensor at fault, if the file is missing, not a (whole)
-    safetensors file, or a tensor is absent, misshapen or not finite.
+    Raises ValueError naming the file, and the tensor at fault, if the file is missing, not a
+    (whole) safetensors file, or a tensor is absent, misshapen or not finite.
     """
     try:
         with safe_open(str(path), 'numpy') as file:
@@ -24,9 +24,7 @@ def read_tensors(path: str | Path, shapes: Mapping[str, tuple[int, ...]]) -> dic
                     raise ValueError(f'{path}: tensor {name} is missing')
                 tensor = file.get_tensor(name)
                 if tensor.shape != tuple(shape):
-                    raise ValueError(
-                        f'{path}: tensor {name} has shape {tensor.shape}, expected {tuple(shape)}'
-                    )
+                    raise ValueError(f'{path}: tensor {name} has shape {tensor.shape}, expected {tuple(shape)}')
                 tensors[name] = tensor.astype(np.float32)
                 if not np.isfinite(tensors[name]).all():
                     raise ValueError(f'{path}: tensor {name} has values that are not finite')
@@ -42,13 +40,13 @@ def read_tensors(path: str | Path, shapes: Mapping[str, tuple[int, ...]]) -> dic
 def hub_file(repository: str, *, setting: str) -> Path:
     """Fetches (or finds in the cache) `model.safetensors` of a Hugging Face repository.
 
-    Any failure is a RuntimeError of one line that says what is missing and that `setting` takes a file.
+    Any failure is a RuntimeError of one line: what is missing, and that `setting` takes a file.
     """
     try:
         from huggingface_hub import hf_hub_download
 
         return Path(hf_hub_download(repository, 'model.safetensors'))
-    except Exception as error:  # noqa: BLE001 - no package, network, repository, disk: one way out
+    except Exception as error:  # no package, network, repository, disk: one way out
         reason = str(error).strip().splitlines()
         raise RuntimeError(
             f'could not get model.safetensors of {repository} from the Hugging Face hub '

@@ -14,14 +14,14 @@ NORMS = ('batch', 'none', 'spectral')
 class SRGANDiscriminator(nn.Module):
     """`[N, H, W, 3]` in [0, 1] -> logits `[N, 1]` float32 (SRGAN, 1609.04802, figure 4).
 
-    Eight 3x3 convolutions, `features` to `8 features`, stride 2 at every second one, LeakyReLU 0.2, then
-    two dense layers. Inside, pixels are in [-1, 1].
+    Eight 3x3 convolutions, `features` to `8 features`, stride 2 at every second one, LeakyReLU 0.2,
+    then two dense layers. Inside, pixels are in [-1, 1].
 
     Fields:
       features, hidden: width of the first convolution and of the dense layer.
-      norm: 'batch' as in the paper (not after the first convolution); 'none', which gradient penalties
-        need; or 'spectral', on every layer (1802.05957). Its vectors live in 'batch_stats' and move
-        only with `train=True`.
+      norm: 'batch' as in the paper (not after the first convolution); 'none', which gradient
+        penalties need; or 'spectral', on every layer (1802.05957). Its vectors live in
+        'batch_stats' and move only with `train=True`.
       global_pool: average over the picture before the dense layers: any size from one set of
         parameters. Otherwise (the paper) the parameters fix the size.
       axis_name: the pmap axis over which batch statistics are averaged, or None.
@@ -58,9 +58,7 @@ class SRGANDiscriminator(nn.Module):
             )
             y = self._apply(layer, y, train=train)
             if self.norm == 'batch' and index > 0:
-                y = batch_norm(
-                    train=train, dtype=self.dtype, axis_name=self.axis_name, name=f'norm{index}'
-                )(y)
+                y = batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name, name=f'norm{index}')(y)
             y = nn.leaky_relu(y, 0.2)
         y = y.mean(axis=(1, 2)) if self.global_pool else y.reshape(y.shape[0], -1)
         hidden = nn.Dense(self.hidden, dtype=self.dtype, name='hidden')

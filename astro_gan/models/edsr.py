@@ -19,7 +19,9 @@ from astro_gan.models.layers import (
 
 
 class EDSR(nn.Module):
-    """`[N, h, w, 3]` in [0, 1] -> `[N, factor h, factor w, 3]` float32, nominally in [0, 1], not clipped.
+    """`[N, h, w, 3]` in [0, 1] -> `[N, factor h, factor w, 3]` float32.
+
+    The result is nominally in [0, 1] and not clipped.
 
     Inside, pixels are 0..255 with the DIV2K mean subtracted, as in the authors' code.
 

@@ -1,6 +1,7 @@
 """Layers that every model uses: convolution, weight norm, PReLU, pixel shuffle, bicubic upsampling.
 
-Images are `[N, H, W, C]`, kernels `[kh, kw, in, out]`. Parameters are float32 whatever the compute dtype.
+Images are `[N, H, W, C]`, kernels `[kh, kw, in, out]`. Parameters are float32 whatever
+the compute dtype.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import numpy as np
 
 from astro_gan.models.conv import conv
 
-# torch's default for convolutions, U(-1/sqrt(fan_in), 1/sqrt(fan_in)), which EDSR and WDSR were trained from.
+# torch's default for convolutions, U(-1/sqrt(fan_in), 1/sqrt(fan_in)): EDSR and WDSR started so.
 KERNEL_INIT = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
 # How far the learned part of a network that starts from bicubic is turned down at the start.
 QUIET = 0.01
@@ -26,9 +27,9 @@ def scaled_init(scale: float) -> Callable:
 
 
 class Conv(nn.Module):
-    """Square convolution, `[N, H, W, in]` -> `[N, H', W', features]`, zero padding of `kernel_size // 2`.
+    """Square convolution, `[N, H, W, in]` -> `[N, H', W', features]`, zero padding.
 
-    `padding` overrides the padding on every side (pixels). The result has dtype `dtype`.
+    `padding` pixels on every side; None means `kernel_size // 2`. The result has dtype `dtype`.
     """
 
     features: int
@@ -73,9 +74,7 @@ class WeightNormConv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
-        scale = self.param(
-            'scale', lambda _: jnp.broadcast_to(jnp.float32(self.scale_init), (self.features,))
-        )
+        scale = self.param('scale', lambda _: jnp.broadcast_to(jnp.float32(self.scale_init), (self.features,)))
         bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
         # The floor keeps a filter that is all zeros (and its gradient) finite.
         square = jnp.sum(jnp.square(kernel), axis=(0, 1, 2))
@@ -96,7 +95,7 @@ class PReLU(nn.Module):
 
 
 def batch_norm(*, train: bool, dtype: Any, axis_name: str | None, name: str | None = None):
-    """Batch normalisation as the papers' PyTorch code has it: momentum 0.9 (torch 0.1), epsilon 1e-5.
+    """Batch normalisation with PyTorch's defaults: momentum 0.9 (torch's 0.1), epsilon 1e-5.
 
     `axis_name` is the pmap axis over which the statistics are averaged.
     """
@@ -111,7 +110,7 @@ def batch_norm(*, train: bool, dtype: Any, axis_name: str | None, name: str | No
 
 
 def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
-    """`[N, H, W, factor^2 C]` -> `[N, factor H, factor W, C]`, channels ordered as in TensorFlow."""
+    """`[N, H, W, factor^2 C]` -> `[N, factor H, factor W, C]`, channels in TensorFlow's order."""
     n, h, w, c = x.shape
     channels = c // factor**2
     x = x.reshape(n, h, w, factor, factor, channels)
@@ -119,7 +118,7 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
 
 
 def sub_pixel_stages(factor: int) -> tuple[int, ...]:
-    """The sub-pixel stages that make up a factor: 4 -> (2, 2), 12 -> (2, 2, 3). ValueError for others."""
+    """The sub-pixel stages of a factor: 4 -> (2, 2), 12 -> (2, 2, 3), 5 -> ValueError."""
     stages, rest = [], factor
     for stage in (2, 3):
         while rest > 1 and rest % stage == 0:
@@ -131,7 +130,7 @@ def sub_pixel_stages(factor: int) -> tuple[int, ...]:
 
 
 def bicubic_kernel(factor: int, channels: int = 3) -> np.ndarray:
-    """`[5, 5, channels, factor^2 channels]`: convolution + `pixel_shuffle` that is bicubic upsampling.
+    """`[5, 5, channels, factor^2 channels]`; with `pixel_shuffle` it is bicubic upsampling.
 
     Keys' cubic with a = -0.5 and half-pixel centres: away from the border the same as
     `jax.image.resize(..., 'cubic')` and `tf.image.resize(..., 'bicubic')`.

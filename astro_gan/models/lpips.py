@@ -62,9 +62,7 @@ def lpips(params, a: jax.Array, b: jax.Array) -> jax.Array:
     if a.shape != b.shape:
         raise ValueError(f'LPIPS compares images of one shape, got {a.shape} and {b.shape}')
     if a.ndim != 4 or a.shape[-1] != 3 or min(a.shape[1:3]) < SMALLEST:
-        raise ValueError(
-            f'LPIPS needs [N, H, W, 3] with at least {SMALLEST} x {SMALLEST} pixels, got {a.shape}'
-        )
+        raise ValueError(f'LPIPS needs [N, H, W, 3] with at least {SMALLEST} x {SMALLEST} pixels, got {a.shape}')
     count = a.shape[0]
     x = jnp.concatenate([jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)])
     x = (2 * x - 1 - jnp.asarray(SHIFT)) / jnp.asarray(SCALE)
@@ -75,7 +73,7 @@ def lpips(params, a: jax.Array, b: jax.Array) -> jax.Array:
             x = nn.max_pool(x, (3, 3), (2, 2))
         x = conv(x, jnp.asarray(layer['kernel']), stride=stride, padding=padding)
         x = nn.relu(x + jnp.asarray(layer['bias']))
-        # Unit length along the channels; the floor keeps a pixel of zeros, and its gradient, finite.
+        # Unit length along the channels; the floor keeps a pixel of zeros and its gradient finite.
         square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
         unit = x * jax.lax.rsqrt(jnp.maximum(square, 1e-20))
         difference = jnp.square(unit[:count] - unit[count:])

@@ -20,7 +20,9 @@ from astro_gan.models.layers import (
 
 
 class SRResNet(nn.Module):
-    """`[N, h, w, 3]` in [0, 1] -> `[N, factor h, factor w, 3]` float32, nominally in [0, 1], not clipped.
+    """`[N, h, w, 3]` in [0, 1] -> `[N, factor h, factor w, 3]` float32.
+
+    The result is nominally in [0, 1] and not clipped.
 
     The network's own output is in [-1, 1] (section 3.2) and brought to [0, 1] at the end.
 
@@ -64,7 +66,5 @@ class SRResNet(nn.Module):
 
     def _conv_norm(self, x: jax.Array, name: str, index: int, *, train: bool) -> jax.Array:
         x = self._conv(f'{name}_conv{index}')(x)
-        norm = batch_norm(
-            train=train, dtype=self.dtype, axis_name=self.axis_name, name=f'{name}_norm{index}'
-        )
+        norm = batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name, name=f'{name}_norm{index}')
         return norm(x)

@@ -1,4 +1,4 @@
-"""VGG features for content losses (Simonyan & Zisserman 2014, arXiv 1409.1556; torchvision's weights)."""
+"""VGG features for content losses (Simonyan & Zisserman 2014, arXiv 1409.1556)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,8 +42,8 @@ def load_vgg(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Weights of VGG-16 or VGG-19 from the first layer to `upto`.
 
-    VGG-16 up to conv3_3 comes with the package. Otherwise `path` is a safetensors file with torchvision's
-    names (`features.N.weight`, `features.N.bias`); without it the Hugging Face hub is asked.
+    VGG-16 up to conv3_3 comes with the package. Otherwise `path` is a safetensors file with
+    torchvision's names (`features.N.weight`, `features.N.bias`); without it the hub is asked.
 
     Returns:
       `{'conv1_1': {'kernel': [3, 3, in, out], 'bias': [out]}, ...}`, float32.
@@ -80,7 +80,7 @@ def vgg_features(
     normalise: bool = True,
     before_activation: bool = False,
 ) -> dict[str, jax.Array]:
-    """Feature maps of the named convolutions, after their ReLU (SRGAN's VGG54 is 'conv5_4' of VGG-19).
+    """Feature maps of the named convolutions, after their ReLU (VGG54: 'conv5_4' of VGG-19).
 
     Args:
       params: from `load_vgg`; its layers say whether this is VGG-16 or VGG-19.

@@ -19,19 +19,22 @@ from astro_gan.models.layers import (
 
 
 class WDSR(nn.Module):
-    """`[N, h, w, 3]` in [0, 1] -> `[N, factor h, factor w, 3]` float32, nominally in [0, 1], not clipped.
+    """`[N, h, w, 3]` in [0, 1] -> `[N, factor h, factor w, 3]` float32.
+
+    The result is nominally in [0, 1] and not clipped.
 
     Inside, pixels are `(x - mean) / 127.5` of 0..255 values (section 4): `2 (x - mean)` here.
 
     Fields:
       factor: upsampling factor, any integer from 2.
-      features, blocks: width and number of residual blocks. The papers' x4 models: A 16 x 32 (1,203,312
-        parameters), B 32 x 32 (615,088).
+      features, blocks: width and number of residual blocks. The paper's x4 models: A with 16
+        blocks of 32 (1,203,312 parameters), B with 32 of 32 (615,088).
       variant: 'a', 3x3 expand, ReLU, 3x3; or 'b', 1x1 expand, ReLU, 1x1 to low rank, 3x3.
       expansion: widening before the ReLU; None means the papers' 4 for A and 6 for B.
       low_rank: B only, width of the low-rank layer relative to `features`.
-      bicubic_start: the fresh network is bicubic upsampling: the 5x5 skip starts as that kernel (and
-        repeats the border instead of padding with zeros), the body's last convolution starts turned down.
+      bicubic_start: the fresh network is bicubic upsampling: the 5x5 skip starts as that kernel
+        (and repeats the border instead of padding with zeros), the body's last convolution starts
+        turned down.
       dtype: of the body's arithmetic. The skip, which carries the picture, is always float32.
 
     Raises ValueError for an unknown variant or a factor below 2.
@@ -68,8 +71,8 @@ class WDSR(nn.Module):
         return WeightNormConv(features, kernel_size, scale_init=scale, dtype=self.dtype, name=name)
 
     def _block(self, x: jax.Array, index: int) -> jax.Array:
-        # Starting gains are the authors': 2 undoes the ReLU's halving, 1/sqrt(blocks) keeps the sum of
-        # all residuals at unit variance.
+        # Starting gains are the authors': 2 undoes the ReLU's halving, 1/sqrt(blocks) keeps the sum
+        # of all residuals at unit variance.
         first, last = f'block{index}_expand', f'block{index}_project'
         end = 1 / math.sqrt(self.blocks)
         if self.variant == 'a':

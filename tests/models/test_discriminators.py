@@ -12,16 +12,25 @@ def small(**fields):
     return make_discriminator('srgan', features=4, hidden=8, **fields)
 
 
+def init(module, x):
+    """Jitted: run eagerly, every operation is compiled on its own."""
+    return jax.jit(module.init)(jax.random.key(0), x)
+
+
+def apply(module, variables, x, train=False, mutable=False):
+    run = jax.jit(module.apply, static_argnames=('train', 'mutable'))
+    mutable = tuple(mutable) if mutable else False
+    return run(variables, x, train=train, mutable=mutable)
+
+
 def pictures(n=2, size=16):
     return np.random.default_rng(0).random((n, size, size, 3), np.float32)
 
 
 def test_paper_size():
-    """A 256 px picture gives one logit through a 16 x 16 x 512 map, without bias before batch norm."""
+    """256 px give one logit through a 16 x 16 x 512 map; no bias before batch norm."""
     module = make_discriminator('srgan')
-    out, variables = jax.eval_shape(
-        lambda: module.init_with_output(jax.random.key(0), jnp.zeros((3, 256, 256, 3)))
-    )
+    out, variables = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), jnp.zeros((3, 256, 256, 3))))
     assert out.shape == (3, 1)
     params = variables['params']
     assert params['hidden']['kernel'].shape == (16 * 16 * 512, 1024)
@@ -35,34 +44,35 @@ def test_paper_size():
 def test_global_pool_takes_any_size(norm):
     """With global pooling one set of parameters serves every crop size."""
     module = small(norm=norm, global_pool=True)
-    variables = module.init(jax.random.key(0), pictures(size=24))
+    variables = init(module, pictures(size=24))
     for size in (8, 17, 33):
-        assert module.apply(variables, pictures(size=size)).shape == (2, 1)
+        assert apply(module, variables, pictures(size=size)).shape == (2, 1)
 
 
 def test_too_small():
     """Without pooling a picture below 16 px is refused in words."""
     with pytest.raises(ValueError, match='at least 16 x 16 pixels, got 15 x 15'):
-        small().init(jax.random.key(0), pictures(size=15))
+        init(small(), pictures(size=15))
 
 
 def test_unknown_norm():
     """A misspelt norm is refused with the valid ones."""
     with pytest.raises(ValueError, match="batch, none, spectral, not 'layer'"):
-        small(norm='layer').init(jax.random.key(0), pictures())
+        init(small(norm='layer'), pictures())
 
 
 def test_spectral_norm_bounds_every_layer():
-    """After power iteration every layer's matrix has norm 1, and evaluation leaves the vectors alone."""
+    """Power iteration finds every layer's norm; evaluation leaves its vectors alone."""
     module = small(norm='spectral')
     x = pictures()
-    variables = module.init(jax.random.key(0), x)
+    variables = init(module, x)
     assert not any('norm' in name for name in variables['params'])
     before = variables['batch_stats']
-    _, after = module.apply(variables, x, train=False, mutable=['batch_stats'])
+    _, after = apply(module, variables, x, train=False, mutable=['batch_stats'])
     jax.tree.map(np.testing.assert_array_equal, before, after['batch_stats'])
+    step = jax.jit(lambda variables: module.apply(variables, x, train=True, mutable=['batch_stats']))
     for _ in range(60):
-        _, updates = module.apply(variables, x, train=True, mutable=['batch_stats'])
+        _, updates = step(variables)
         variables = {**variables, **updates}
     for name, params in variables['params'].items():
         matrix = np.asarray(params['kernel']).reshape(-1, params['kernel'].shape[-1])
@@ -72,10 +82,10 @@ def test_spectral_norm_bounds_every_layer():
 
 @pytest.mark.parametrize('norm', ['none', 'spectral'])
 def test_gradient_penalty(norm):
-    """The input gradient's norm is differentiable in the parameters: WGAN-GP can train this network."""
+    """The input gradient's norm has parameter gradients: WGAN-GP can train this network."""
     module = small(norm=norm, global_pool=True)
     x = pictures()
-    variables = module.init(jax.random.key(0), x)
+    variables = init(module, x)
 
     def penalty(params):
         def score(x):
@@ -97,14 +107,12 @@ def test_bfloat16():
     out, variables = module.init_with_output(jax.random.key(0), pictures())
     assert out.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
-    np.testing.assert_allclose(out, small().apply(variables, pictures()), atol=0.05)
+    np.testing.assert_allclose(out, apply(small(), variables, pictures()), atol=0.05)
 
 
 def test_unknown_names_and_fields():
     """A wrong name or field is answered with the valid ones, on one line."""
-    with pytest.raises(
-        ValueError, match=r"^unknown generator 'esdr': one of edsr, srresnet, wdsr$"
-    ):
+    with pytest.raises(ValueError, match=r"^unknown generator 'esdr': one of edsr, srresnet, wdsr$"):
         make_generator('esdr')
     with pytest.raises(ValueError, match=r"^unknown discriminator 'patch': one of .*srgan"):
         make_discriminator('patch')

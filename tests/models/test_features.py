@@ -45,9 +45,10 @@ def test_lpips_golden(pictures, change, expected):
 def test_lpips_gradient(pictures):
     """LPIPS can be a loss: its gradient is finite, also at equal images and on black ones."""
     params = load_lpips()
+    gradient = jax.jit(jax.grad(lambda a, b: lpips(params, a, b).sum()))
     x = pictures[:1, :40, :40]
     for a, b in ((x, x), (x, 0 * x), (0 * x, 0 * x)):
-        assert np.isfinite(jax.grad(lambda a, b=b: lpips(params, a, b).sum())(a)).all()
+        assert np.isfinite(gradient(a, b)).all()
 
 
 def test_lpips_refuses():
@@ -61,7 +62,7 @@ def test_lpips_refuses():
 
 
 def test_vgg16_golden(pictures):
-    """conv3_3 of the packaged VGG-16 has a PyTorch implementation's values, before and after ReLU."""
+    """conv3_3 of the packaged VGG-16 has PyTorch's values, before and after ReLU."""
     params = load_vgg('vgg16')
     features = vgg_features(params, pictures, ('conv1_2', 'conv3_3'))
     assert features['conv1_2'].shape == (2, 128, 128, 64)
@@ -110,7 +111,7 @@ def test_unknown_network_and_layer():
     """Wrong names are answered with the valid ones."""
     with pytest.raises(ValueError, match='one of vgg16, vgg19'):
         load_vgg('vgg11')
-    with pytest.raises(ValueError, match="'conv3_4' of vgg16: one of conv1_1, .*conv5_3"):
+    with pytest.raises(ValueError, match=r"'conv3_4' of vgg16: one of conv1_1, .*conv5_3"):
         load_vgg('vgg16', upto='conv3_4')
     with pytest.raises(ValueError, match='no weights for conv4_1: loaded conv1_1, conv1_2'):
         vgg_features(load_vgg(upto='conv1_2'), jnp.zeros((1, 8, 8, 3)), ('conv4_1',))
@@ -129,14 +130,10 @@ def test_broken_files(tmp_path):
     with pytest.raises(ValueError, match=r'w\.safetensors: tensor lin2\.weight is missing'):
         load_lpips(path)
     save_file(tensors | {'features.3.bias': np.zeros(7, np.float32)}, path)
-    with pytest.raises(
-        ValueError, match=r'w\.safetensors: tensor features\.3\.bias has shape \(7,\)'
-    ):
+    with pytest.raises(ValueError, match=r'w\.safetensors: tensor features\.3\.bias has shape \(7,\)'):
         load_lpips(path)
     save_file(tensors | {'features.3.bias': np.full(192, np.nan, np.float32)}, path)
-    with pytest.raises(
-        ValueError, match=r'tensor features\.3\.bias has values that are not finite'
-    ):
+    with pytest.raises(ValueError, match=r'tensor features\.3\.bias has values that are not finite'):
         load_lpips(path)
 
 

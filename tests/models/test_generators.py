@@ -15,6 +15,17 @@ def small(name, **fields):
     return make_generator(name, features=8, blocks=2, **fields)
 
 
+def init(module, x):
+    """Jitted: run eagerly, every operation is compiled on its own."""
+    return jax.jit(module.init)(jax.random.key(0), x)
+
+
+def apply(module, variables, x, train=False, mutable=False):
+    run = jax.jit(module.apply, static_argnames=('train', 'mutable'))
+    mutable = tuple(mutable) if mutable else False
+    return run(variables, x, train=train, mutable=mutable)
+
+
 def pictures(n=1, h=12, w=14):
     return np.random.default_rng(0).random((n, h, w, 3), np.float32)
 
@@ -31,7 +42,7 @@ def pictures(n=1, h=12, w=14):
 )
 @pytest.mark.parametrize('bicubic_start', [False, True])
 def test_parameter_counts(name, fields, count, bicubic_start):
-    """The x4 models have exactly the papers' numbers of parameters, also when they start from bicubic."""
+    """The x4 models have exactly the papers' parameter counts, also with a bicubic start."""
     module = make_generator(name, bicubic_start=bicubic_start, **fields)
     shapes = jax.eval_shape(lambda key: module.init(key, pictures()), jax.random.key(0))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes['params'])) == count
@@ -52,13 +63,13 @@ def test_factors(name, factor):
 def test_impossible_factor(name):
     """A factor without sub-pixel stages is refused with the ones there are."""
     with pytest.raises(ValueError, match=r'2, 3, 4, 6, 8, 12\), not 5'):
-        small(name, factor=5).init(jax.random.key(0), pictures())
+        init(small(name, factor=5), pictures())
 
 
 def test_unknown_variant():
     """A misspelt WDSR variant is refused, not taken for one of the two."""
     with pytest.raises(ValueError, match="'a' or 'b', not 'c'"):
-        small('wdsr', variant='c').init(jax.random.key(0), pictures())
+        init(small('wdsr', variant='c'), pictures())
 
 
 @pytest.mark.parametrize('factor', [2, 3, 4, 12])
@@ -77,25 +88,25 @@ def test_bicubic_start(name, factor):
     """A fresh network that starts from bicubic is within 1% (rms) of it, borders included."""
     module = small(name, factor=factor, bicubic_start=True)
     x = pictures(2)
-    y, _ = module.init_with_output(jax.random.key(0), x)
+    y = apply(module, init(module, x), x)
     difference = np.asarray(y - bicubic_upsample(x, factor))
     assert np.sqrt(np.mean(difference**2)) < 0.01
 
 
 def test_wdsr_skip_is_bicubic():
-    """With the body silenced, a fresh WDSR is bicubic to float rounding: the gains are the kernel's norms."""
+    """With the body silenced, a fresh WDSR is bicubic to float rounding."""
     module = small('wdsr', bicubic_start=True)
     x = pictures()
-    params = module.init(jax.random.key(0), x)['params']
+    params = init(module, x)['params']
     params['tail'] = jax.tree.map(jnp.zeros_like, params['tail'])
     y = module.apply({'params': params}, x)
     np.testing.assert_allclose(y, bicubic_upsample(x, 4), atol=2e-6)
 
 
 def test_wdsr_starting_gains():
-    """Gains start as the authors' do: 1, 2 on expansion, 1/sqrt(blocks) on projection; biases at 0."""
+    """Gains start at 1, 2 (expansion), 1/sqrt(blocks) (projection), biases at 0."""
     module = make_generator('wdsr', features=8, blocks=4, variant='b')
-    params = module.init(jax.random.key(0), pictures())['params']
+    params = init(module, pictures())['params']
     gains = {'head': 1, 'tail': 1, 'skip': 1, 'block0_expand': 2, 'block3_project': 0.5}
     for name, gain in gains.items():
         np.testing.assert_array_equal(params[name]['scale'], gain)
@@ -105,7 +116,7 @@ def test_wdsr_starting_gains():
 def test_zero_filter():
     """A filter of zeros under weight norm gives zeros and finite gradients, not NaN."""
     module = WeightNormConv(4)
-    variables = module.init(jax.random.key(0), pictures())
+    variables = init(module, pictures())
     variables['params']['kernel'] = jnp.zeros_like(variables['params']['kernel'])
 
     def loss(variables):
@@ -118,15 +129,15 @@ def test_zero_filter():
 
 @pytest.mark.parametrize('name', NAMES)
 def test_bfloat16(name):
-    """bfloat16 arithmetic leaves parameters, statistics and output float32, and the picture close."""
+    """bfloat16 leaves parameters, statistics and output float32, and the picture close."""
     x = pictures(2)
     reference = small(name, bicubic_start=True)
     module = small(name, bicubic_start=True, dtype=jnp.bfloat16)
-    variables = module.init(jax.random.key(0), x)
+    variables = init(module, x)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
-    y, updates = module.apply(variables, x, train=True, mutable=['batch_stats'])
+    y, updates = apply(module, variables, x, train=True, mutable=['batch_stats'])
     assert {leaf.dtype for leaf in jax.tree.leaves((y, updates))} == {jnp.dtype('float32')}
-    expected, _ = reference.apply(variables, x, train=True, mutable=['batch_stats'])
+    expected, _ = apply(reference, variables, x, train=True, mutable=['batch_stats'])
     np.testing.assert_allclose(y, expected, atol=2e-3)
 
 
@@ -135,13 +146,11 @@ def test_bfloat16(name):
 def test_export_with_free_sizes(name, bicubic_start):
     """Generators export with batch, height and width free, and the artefact computes the same."""
     module = small(name, bicubic_start=bicubic_start)
-    variables = module.init(jax.random.key(0), pictures())
+    variables = init(module, pictures())
     shape = jax.ShapeDtypeStruct(jax.export.symbolic_shape('n, h, w, 3'), jnp.float32)
-    exported = jax.export.export(jax.jit(lambda x: module.apply(variables, x)), platforms=['cpu'])(
-        shape
-    )
+    exported = jax.export.export(jax.jit(lambda x: apply(module, variables, x)), platforms=['cpu'])(shape)
     x = pictures(2, 7, 9)
-    np.testing.assert_allclose(exported.call(x), module.apply(variables, x), atol=1e-5)
+    np.testing.assert_allclose(exported.call(x), apply(module, variables, x), atol=1e-5)
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -151,13 +160,11 @@ def test_pmap_step(name):
     fields = {'axis_name': 'batch'} if name == 'srresnet' else {}
     module = small(name, factor=2, **fields)
     # Without the axis: outside pmap there is none.
-    variables = small(name, factor=2).init(jax.random.key(0), x[0])
+    variables = init(small(name, factor=2), x[0])
 
     def step(variables, x):
         def loss(params):
-            y, _ = module.apply(
-                {**variables, 'params': params}, x, train=True, mutable=['batch_stats']
-            )
+            y, _ = apply(module, {**variables, 'params': params}, x, train=True, mutable=['batch_stats'])
             return jnp.mean(jnp.abs(y))
 
         return jax.lax.pmean(jax.grad(loss)(variables['params']), 'batch')

@@ -1,5 +1,7 @@
 """Forward passes against independent tf.keras models that carry the same weights."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import keras
@@ -110,9 +112,7 @@ def keras_wdsr(variant, blocks, features, factor, edge):
         y = layers.Add()([y, conv(features, 3, last)(z)])
     skip = x
     for _ in range(2 * edge):  # one symmetric pixel, twice, is two edge pixels
-        skip = layers.Lambda(
-            lambda z: tf.pad(z, ((0, 0), (1, 1), (1, 1), (0, 0)), mode='SYMMETRIC')
-        )(skip)
+        skip = layers.Lambda(lambda z: tf.pad(z, ((0, 0), (1, 1), (1, 1), (0, 0)), mode='SYMMETRIC'))(skip)
     padding = 'valid' if edge else 'same'
     skip = layers.Conv2D(3 * factor**2, 5, padding=padding, name='skip')(skip)
     y = layers.Add()([conv(3 * factor**2, 3, 'tail')(y), skip])
@@ -148,14 +148,12 @@ def assert_close(actual, expected):
 def test_edsr_equals_keras(bicubic_start):
     """EDSR's layers, residual scaling, mean shift and sub-pixel stages are the paper's."""
     x = pictures()
-    module = make_generator(
-        'edsr', factor=6, features=8, blocks=2, residual_scale=0.1, bicubic_start=bicubic_start
-    )
+    module = make_generator('edsr', factor=6, features=8, blocks=2, residual_scale=0.1, bicubic_start=bicubic_start)
     variables = randomise(module, x)
     model = keras_edsr(2, 8, (2, 3), 0.1)
     load(model, variables)
     base = bicubic(x, 6) if bicubic_start else MEAN
-    assert_close(module.apply(variables, x), model((x - MEAN) * 255).numpy() / 255 + base)
+    assert_close(jax.jit(module.apply)(variables, x), model((x - MEAN) * 255).numpy() / 255 + base)
 
 
 @pytest.mark.parametrize('bicubic_start', [False, True])
@@ -167,7 +165,7 @@ def test_srresnet_equals_keras(bicubic_start):
     model = keras_srresnet(2, 8, (2, 2))
     load(model, variables)
     base = bicubic(x, 4) if bicubic_start else 0.5
-    assert_close(module.apply(variables, x), model(x).numpy() / 2 + base)
+    assert_close(jax.jit(module.apply)(variables, x), model(x).numpy() / 2 + base)
 
 
 @pytest.mark.parametrize('bicubic_start', [False, True])
@@ -175,14 +173,12 @@ def test_srresnet_equals_keras(bicubic_start):
 def test_wdsr_equals_keras(variant, bicubic_start):
     """WDSR's weight norm, blocks, skip and pixel normalisation are the paper's."""
     x = pictures()
-    module = make_generator(
-        'wdsr', factor=3, features=10, blocks=2, variant=variant, bicubic_start=bicubic_start
-    )
+    module = make_generator('wdsr', factor=3, features=10, blocks=2, variant=variant, bicubic_start=bicubic_start)
     variables = randomise(module, x)
     model = keras_wdsr(variant, 2, 10, 3, bicubic_start)
     load(model, variables)
     expected = model((x - MEAN) * 255 / 127.5).numpy() * 127.5 / 255 + MEAN
-    assert_close(module.apply(variables, x), expected)
+    assert_close(jax.jit(module.apply)(variables, x), expected)
 
 
 @pytest.mark.parametrize('train', [False, True])
@@ -194,6 +190,7 @@ def test_discriminator_equals_keras(norm_name, pool, train):
     variables = randomise(module, x)
     model = keras_discriminator(4, 16, 32, norm_name == 'batch', pool)
     load(model, variables)
-    y, _ = module.apply(variables, x, train=train, mutable=['batch_stats'])
+    run = jax.jit(functools.partial(module.apply, train=train, mutable=['batch_stats']))
+    y, _ = run(variables, x)
     expected = model(x * 2 - 1, training=train).numpy()
     np.testing.assert_allclose(y, expected, rtol=2e-5, atol=2e-5)

@@ -1,0 +1,185 @@
+"""The train step on two simulated devices."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from astro_gan import losses
+from astro_gan.train import gradient_penalty, make_eval_step, make_train_step, replicate
+from tests import tiny
+
+
+def run(experiment, steps=1, *, state=None, **options):
+    step = make_train_step(experiment, ema_decay=0.9, seed=0, **options)
+    state = replicate(tiny.fresh_state(experiment) if state is None else state)
+    for number in range(steps):
+        state, terms = step(state, tiny.batch(number))
+    return jax.device_get(state), jax.device_get(terms)
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def differs(a, b):
+    return any(not np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def test_there_are_two_devices():
+    """The suite means little if the simulated devices are missing."""
+    assert jax.local_device_count() == 2
+
+
+def test_two_devices_take_the_whole_batchs_gradient():
+    """A step over two devices equals plain optax on the whole batch on one: loss and new parameters."""
+    experiment = tiny.experiment(adversarial=None)
+    before = jax.device_get(tiny.fresh_state(experiment))
+    after, terms = run(experiment)
+    whole = {name: value.reshape(-1, *value.shape[2:]) for name, value in tiny.batch(0).items()}
+
+    def loss_fn(params):
+        return losses.l1(experiment.generator.apply({'params': params}, whole['input']), whole['target'])
+
+    loss, grads = jax.value_and_grad(loss_fn)(before.generator.params)
+    np.testing.assert_allclose(terms['generator/loss'], loss, rtol=1e-5)
+    # Adam's first moment is a tenth of the gradient after one step.
+    moment = after.generator.opt_state[0].mu
+    jax.tree.map(lambda m, g: np.testing.assert_allclose(m, 0.1 * g, rtol=1e-3, atol=1e-6), moment, grads)
+
+
+def test_supervised_stage_leaves_the_discriminator_alone():
+    """Only the generator moves in a supervised stage, and the average follows it."""
+    experiment = tiny.experiment(adversarial=None)
+    before = jax.device_get(tiny.fresh_state(experiment))
+    after, _ = run(experiment)
+    assert_equal(before.discriminator, after.discriminator)
+    assert differs(before.generator.params, after.generator.params)
+    # The warm-up makes the first decay 0.1.
+    expected = jax.tree.map(
+        lambda old, new: old + 0.9 * (new - old), before.generator.params, after.generator.params
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), expected, after.ema_params)
+
+
+@pytest.mark.parametrize('name', losses.ADVERSARIAL)
+def test_adversarial_step_moves_both_networks(name):
+    """Every adversarial loss trains both networks with finite terms."""
+    penalty = 10.0 if name == 'wasserstein' else 0.0
+    experiment = tiny.experiment(adversarial=name, penalty=penalty)
+    before = jax.device_get(tiny.fresh_state(experiment))
+    after, terms = run(experiment, steps=2)
+    assert differs(before.generator.params, after.generator.params)
+    assert differs(before.discriminator.params, after.discriminator.params)
+    assert all(np.isfinite(value) for value in terms.values())
+    assert ('discriminator/gradient_penalty' in terms) == (name == 'wasserstein')
+    assert after.step == 2
+
+
+def test_generator_gradient_comes_from_one_forward_pass():
+    """Content and adversarial terms together give the gradient that a plain jax.grad of their sum gives."""
+    experiment = tiny.experiment(rate=0.0)  # the discriminator stands still, so that it can be compared
+    state = jax.device_get(tiny.fresh_state(experiment))
+    _, terms = run(experiment)
+
+    def loss_fn(params):
+        values = []
+        for device in range(2):
+            low, high = (tiny.batch(0)[name][device] for name in ('input', 'target'))
+            fake = experiment.generator.apply({'params': params}, low)
+            variables = {'params': state.discriminator.params}
+            logits = experiment.discriminator.apply(variables, fake, train=True)
+            values.append(losses.l1(fake, high) + 1e-2 * losses.minimax_generator(None, logits))
+        return sum(values) / 2
+
+    loss, grads = jax.value_and_grad(loss_fn)(state.generator.params)
+    norm = np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(grads)))
+    np.testing.assert_allclose(terms['generator/loss'], loss, rtol=1e-5)
+    np.testing.assert_allclose(terms['generator/gradient_norm'], norm, rtol=1e-4)
+
+
+def test_critic_step_leaves_the_generator_alone():
+    """The extra discriminator updates of a Wasserstein GAN change neither the generator nor its average."""
+    experiment = tiny.experiment(adversarial='wasserstein', penalty=10.0)
+    before = jax.device_get(tiny.fresh_state(experiment))
+    after, terms = run(experiment, update_generator=False)
+    assert_equal((before.generator, before.ema_params), (after.generator, after.ema_params))
+    assert differs(before.discriminator.params, after.discriminator.params)
+    assert 'generator/loss' not in terms
+
+
+def test_gradient_penalty_of_a_linear_critic():
+    """For critic(x) = <w, x> the penalty is (|w| - 1)^2, the norm taken over the whole sample."""
+    weight = np.random.default_rng(0).normal(size=(4, 4, 3)).astype(np.float32)
+    real, fake = (np.random.default_rng(i).random((5, 4, 4, 3), np.float32) for i in (1, 2))
+    penalty = gradient_penalty(lambda x: (x * weight).sum((1, 2, 3)), jax.random.key(0), real, fake)
+    np.testing.assert_allclose(penalty, (np.linalg.norm(weight) - 1) ** 2, rtol=1e-4)
+
+
+def test_batch_statistics_cover_all_devices():
+    """Cross-replica batch norm: the running mean moves towards the mean of the whole batch, not of a device's part."""
+    experiment = tiny.experiment(generator='srresnet', adversarial=None)
+    state = tiny.fresh_state(experiment)
+    params = jax.device_get(state.generator.params)
+    after, _ = run(experiment, state=state)
+    alone = tiny.experiment(generator='srresnet', adversarial=None)
+    whole = tiny.batch(0)['input'].reshape(-1, 8, 8, 3)
+    module = alone.generator.clone(axis_name=None)
+    fresh = jax.device_get(tiny.fresh_state(experiment)).generator.batch_stats
+    _, updates = module.apply({'params': params, 'batch_stats': fresh}, whole, train=True, mutable=['batch_stats'])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+        after.generator.batch_stats,
+        updates['batch_stats'],
+    )
+
+
+@pytest.mark.parametrize('adversarial', [None, 'minimax'])
+def test_a_bad_batch_never_reaches_the_weights(adversarial):
+    """A NaN in one device's part skips the step everywhere: only the counters move; the next good step goes on."""
+    experiment = tiny.experiment(adversarial=adversarial)
+    before, _ = run(experiment)
+    step = make_train_step(experiment, ema_decay=0.9, seed=0)
+    bad = tiny.batch(1)
+    bad['target'][1, 0, 0, 0, 0] = np.nan
+    state, terms = step(replicate(before), bad)
+    state = jax.device_get(state)
+    assert terms['skipped'] == 1
+    assert (state.step, state.skipped) == (2, 1)
+    assert_equal(
+        (before.generator, before.discriminator, before.ema_params),
+        (state.generator, state.discriminator, state.ema_params),
+    )
+    state, terms = step(replicate(state), tiny.batch(2))
+    assert (int(state.skipped), float(terms['skipped'])) == (0, 0)
+    assert differs(before.generator.params, state.generator.params)
+
+
+def test_bfloat16_keeps_float32_parameters():
+    """Computing in bfloat16 leaves parameters, statistics and optimizer in float32, and trains alike."""
+    exact, _ = run(tiny.experiment(generator='srresnet', norm='batch'), steps=2)
+    rough, terms = run(tiny.experiment(generator='srresnet', norm='batch', dtype=jnp.bfloat16), steps=2)
+    assert {leaf.dtype for leaf in jax.tree.leaves(rough)} == {leaf.dtype for leaf in jax.tree.leaves(exact)}
+    assert np.isfinite(terms['generator/loss'])
+    assert jax.tree.leaves(rough.generator.params)[0].dtype == np.float32
+
+
+def test_same_seed_same_bits():
+    """Two runs from the same seed end with the same bits."""
+    experiment = tiny.experiment(adversarial='wasserstein', penalty=10.0)
+    assert_equal(run(experiment, steps=3)[0], run(experiment, steps=3)[0])
+
+
+def test_eval_step_gathers_every_tile():
+    """Metrics come back per image, in the order of the batch, from both devices, with their masks."""
+    experiment = tiny.experiment(adversarial=None)
+    state = tiny.fresh_state(experiment)
+    data = tiny.batch(0) | {
+        'mask': np.array([[1, 1], [1, 0]], np.float32),
+        'index': np.array([[0, 1], [2, -1]], np.int32),
+    }
+    result = make_eval_step(experiment)(state.ema_params, {}, data)
+    assert result['index'].tolist() == [0, 1, 2, -1]
+    low, high = (data[name].reshape(4, *data[name].shape[2:]) for name in ('input', 'target'))
+    output = np.clip(experiment.generator.apply({'params': state.ema_params}, low), 0, 1)
+    np.testing.assert_allclose(result['l1'], np.abs(output - high).mean((1, 2, 3)), rtol=1e-4)

@@ -1,0 +1,74 @@
+"""A tiny super-resolution experiment, made from the library alone, for the tests of state, step, loop and export."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from astro_gan import images, losses
+from astro_gan.experiment import Experiment
+from astro_gan.models import make_discriminator, make_generator
+from astro_gan.state import create_state
+from astro_gan.train import AXIS
+
+SPEC = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
+FIELDS = {'factor': 2, 'features': 4, 'blocks': 1}
+
+
+def experiment(
+    *, generator='wdsr', adversarial='minimax', norm='none', penalty=0.0, critic_steps=1, dtype=jnp.float32, rate=1e-3
+) -> Experiment:
+    """`adversarial=None` makes a supervised stage."""
+    axis = {'axis_name': AXIS} if generator == 'srresnet' else {}
+
+    def generator_loss(prediction, batch, real_logits, fake_logits):
+        terms = {'generator/pixel': losses.l1(prediction, batch['target'])}
+        if fake_logits is not None:
+            terms['generator/adversarial'] = 1e-2 * losses.ADVERSARIAL[adversarial][1](real_logits, fake_logits)
+        return sum(terms.values()), terms
+
+    def discriminator_loss(real_logits, fake_logits):
+        terms = {'discriminator/real': real_logits.mean(), 'discriminator/fake': fake_logits.mean()}
+        return losses.ADVERSARIAL[adversarial][0](real_logits, fake_logits, 1.0), terms
+
+    def preprocess(crop, seed):
+        import tensorflow as tf
+
+        from astro_gan.data.degradations import downsample
+
+        del seed
+        return {'input': downsample(crop, 2), 'target': tf.cast(crop, tf.float32) / 255.0}
+
+    def cheap_metrics(prediction, truth):
+        l1 = jnp.abs(prediction - truth).mean((1, 2, 3))
+        return {'l1': l1, 'psnr_y': -l1, 'ssim_y': -l1, 'lpips': l1}
+
+    return Experiment(
+        generator=make_generator(generator, **FIELDS, **axis, dtype=dtype),
+        discriminator=make_discriminator(
+            'srgan', features=4, hidden=4, norm=norm, global_pool=True, axis_name=AXIS, dtype=dtype
+        ),
+        generator_tx=optax.adam(rate),
+        discriminator_tx=optax.adam(rate),
+        generator_loss=generator_loss,
+        discriminator_loss=discriminator_loss if adversarial else None,
+        gradient_penalty=penalty,
+        critic_steps=critic_steps,
+        preprocess=preprocess,
+        to_rgb=lambda low_res, prediction: jnp.clip(prediction, 0, 1),
+        baseline=lambda low_res: jnp.clip(images.upsample(low_res, 2), 0, 1),
+        input_shape=(8, 8, 3),
+        metrics=cheap_metrics,
+    )
+
+
+def fresh_state(of: Experiment, seed: int = 0):
+    return create_state(of, jax.random.key(seed), SPEC)
+
+
+def batch(step: int = 0, *, devices: int = 2, per_device: int = 2) -> dict[str, np.ndarray]:
+    """Random pictures, another for every step."""
+    target = np.random.default_rng(step).random((devices * per_device, 16, 16, 3), np.float32)
+    low_res = np.asarray(images.downsample(target, 2))
+    shape = (devices, per_device)
+    return {'input': low_res.reshape(*shape, 8, 8, 3), 'target': target.reshape(*shape, 16, 16, 3)}
