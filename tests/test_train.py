@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from astro_gan import losses
-from astro_gan.train import gradient_penalty, make_eval_step, make_train_step, replicate
+from astro_gan.train import gradient_penalty, make_eval_step, replicate
 from tests import tiny
 
 
 def run(experiment, steps=1, *, state=None, **options):
-    step = make_train_step(experiment, ema_decay=0.9, seed=0, **options)
+    step = tiny.train_step(experiment, **options)
     state = replicate(tiny.fresh_state(experiment) if state is None else state)
     for number in range(steps):
         state, terms = step(state, tiny.batch(number))
@@ -34,7 +34,7 @@ def test_there_are_two_devices():
 def test_two_devices_take_the_whole_batchs_gradient():
     """A step over two devices equals plain optax on the whole batch on one: loss and new parameters."""
     experiment = tiny.experiment(adversarial=None)
-    before = jax.device_get(tiny.fresh_state(experiment))
+    before = tiny.fresh_state(experiment)
     after, terms = run(experiment)
     whole = {name: value.reshape(-1, *value.shape[2:]) for name, value in tiny.batch(0).items()}
 
@@ -51,7 +51,7 @@ def test_two_devices_take_the_whole_batchs_gradient():
 def test_supervised_stage_leaves_the_discriminator_alone():
     """Only the generator moves in a supervised stage, and the average follows it."""
     experiment = tiny.experiment(adversarial=None)
-    before = jax.device_get(tiny.fresh_state(experiment))
+    before = tiny.fresh_state(experiment)
     after, _ = run(experiment)
     assert_equal(before.discriminator, after.discriminator)
     assert differs(before.generator.params, after.generator.params)
@@ -67,7 +67,7 @@ def test_adversarial_step_moves_both_networks(name):
     """Every adversarial loss trains both networks with finite terms."""
     penalty = 10.0 if name == 'wasserstein' else 0.0
     experiment = tiny.experiment(adversarial=name, penalty=penalty)
-    before = jax.device_get(tiny.fresh_state(experiment))
+    before = tiny.fresh_state(experiment)
     after, terms = run(experiment, steps=2)
     assert differs(before.generator.params, after.generator.params)
     assert differs(before.discriminator.params, after.discriminator.params)
@@ -79,7 +79,7 @@ def test_adversarial_step_moves_both_networks(name):
 def test_generator_gradient_comes_from_one_forward_pass():
     """Content and adversarial terms together give the gradient that a plain jax.grad of their sum gives."""
     experiment = tiny.experiment(rate=0.0)  # the discriminator stands still, so that it can be compared
-    state = jax.device_get(tiny.fresh_state(experiment))
+    state = tiny.fresh_state(experiment)
     _, terms = run(experiment)
 
     def loss_fn(params):
@@ -101,7 +101,7 @@ def test_generator_gradient_comes_from_one_forward_pass():
 def test_critic_step_leaves_the_generator_alone():
     """The extra discriminator updates of a Wasserstein GAN change neither the generator nor its average."""
     experiment = tiny.experiment(adversarial='wasserstein', penalty=10.0)
-    before = jax.device_get(tiny.fresh_state(experiment))
+    before = tiny.fresh_state(experiment)
     after, terms = run(experiment, update_generator=False)
     assert_equal((before.generator, before.ema_params), (after.generator, after.ema_params))
     assert differs(before.discriminator.params, after.discriminator.params)
@@ -125,7 +125,7 @@ def test_batch_statistics_cover_all_devices():
     alone = tiny.experiment(generator='srresnet', adversarial=None)
     whole = tiny.batch(0)['input'].reshape(-1, 8, 8, 3)
     module = alone.generator.clone(axis_name=None)
-    fresh = jax.device_get(tiny.fresh_state(experiment)).generator.batch_stats
+    fresh = tiny.fresh_state(experiment).generator.batch_stats
     _, updates = module.apply({'params': params, 'batch_stats': fresh}, whole, train=True, mutable=['batch_stats'])
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
@@ -139,7 +139,7 @@ def test_a_bad_batch_never_reaches_the_weights(adversarial):
     """A NaN in one device's part skips the step everywhere: only the counters move; the next good step goes on."""
     experiment = tiny.experiment(adversarial=adversarial)
     before, _ = run(experiment)
-    step = make_train_step(experiment, ema_decay=0.9, seed=0)
+    step = tiny.train_step(experiment)
     bad = tiny.batch(1)
     bad['target'][1, 0, 0, 0, 0] = np.nan
     state, terms = step(replicate(before), bad)

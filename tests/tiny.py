@@ -1,5 +1,7 @@
 """A tiny super-resolution experiment, made from the library alone, for the tests of state, step, loop and export."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,12 +11,13 @@ from astro_gan import images, losses
 from astro_gan.experiment import Experiment
 from astro_gan.models import make_discriminator, make_generator
 from astro_gan.state import create_state
-from astro_gan.train import AXIS
+from astro_gan.train import AXIS, make_train_step
 
 SPEC = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
 FIELDS = {'factor': 2, 'features': 4, 'blocks': 1}
 
 
+@functools.cache
 def experiment(
     *, generator='wdsr', adversarial='minimax', norm='none', penalty=0.0, critic_steps=1, dtype=jnp.float32, rate=1e-3
 ) -> Experiment:
@@ -62,8 +65,16 @@ def experiment(
     )
 
 
-def fresh_state(of: Experiment, seed: int = 0):
-    return create_state(of, jax.random.key(seed), SPEC)
+@functools.cache
+def train_step(of: Experiment, **options):
+    """A step is compiled once for all tests that take the same experiment."""
+    return make_train_step(of, ema_decay=0.9, seed=0, **options)
+
+
+@functools.cache
+def fresh_state(of: Experiment):
+    """The initial state, as numpy arrays (a step donates its state)."""
+    return jax.device_get(create_state(of, jax.random.key(0), SPEC))
 
 
 def batch(step: int = 0, *, devices: int = 2, per_device: int = 2) -> dict[str, np.ndarray]:

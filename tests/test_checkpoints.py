@@ -1,0 +1,62 @@
+"""Checkpoints: the latest two and the best, whole or absent."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from astro_gan import checkpoints
+from tests import tiny
+
+
+@pytest.fixture
+def state():
+    return tiny.fresh_state(tiny.experiment(adversarial=None))
+
+
+def at(state, step):
+    return state.replace(step=np.int32(step))
+
+
+def test_round_trip_keeps_every_bit(state, tmp_path):
+    """What is restored equals what was saved, optimizer and counters included; the progress comes along."""
+    with checkpoints.open_manager(tmp_path) as manager:
+        checkpoints.save(manager, at(state, 7), {'best': None, 'finished': False}, -0.5)
+    with checkpoints.open_manager(tmp_path) as manager:
+        restored, progress = checkpoints.restore(manager, state, 7)
+    jax.tree.map(np.testing.assert_array_equal, restored, at(state, 7))
+    assert progress == {'best': None, 'finished': False}
+
+
+def test_latest_two_and_best_are_kept(state, tmp_path):
+    """The best survives any number of later ones; a NaN or a save without a score never counts as the best."""
+    scores = [-3.0, -1.0, -2.0, math.nan, None, -1.5]
+    with checkpoints.open_manager(tmp_path) as manager:
+        for step, score in enumerate(scores):
+            checkpoints.save(manager, at(state, step), {}, score)
+        assert manager.all_steps() == [1, 4, 5]
+    with checkpoints.open_manager(tmp_path) as manager:  # a new process finds the same best
+        assert manager.best_step() == 1
+        assert manager.latest_step() == 5
+
+
+def test_leftovers_of_a_killed_save_are_removed(state, tmp_path):
+    """A half-written checkpoint is neither restored nor left lying about."""
+    with checkpoints.open_manager(tmp_path) as manager:
+        checkpoints.save(manager, at(state, 1), {}, -1.0)
+    leftover = tmp_path / '2.orbax-checkpoint-tmp'
+    (leftover / 'state').mkdir(parents=True)
+    with checkpoints.open_manager(tmp_path) as manager:
+        assert manager.all_steps() == [1]
+    assert not leftover.exists()
+
+
+def test_another_networks_checkpoint_is_one_clear_line(state, tmp_path):
+    """Restoring into networks of other shapes names the checkpoint and what to do."""
+    with checkpoints.open_manager(tmp_path) as manager:
+        checkpoints.save(manager, at(state, 1), {}, -1.0)
+        other = tiny.fresh_state(tiny.experiment(adversarial=None, generator='srresnet'))
+        with pytest.raises(ValueError, match='choose another --workdir') as caught:
+            checkpoints.restore(manager, other, 1)
+    assert '\n' not in str(caught.value)

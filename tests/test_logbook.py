@@ -1,0 +1,81 @@
+"""What a run writes."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from astro_gan import logbook
+
+
+def test_rows_survive_a_round_trip_with_other_columns(tmp_path):
+    """Stages have different columns; what is read back is what was written, absent values absent."""
+    rows = [
+        {'stage': 'supervised', 'step': 3, 'eval/l1': 0.25},
+        {'stage': 'adversarial', 'step': 6, 'eval/l1': 0.125, 'discriminator/loss': 1.5},
+    ]
+    logbook.write_rows(tmp_path / 'a.csv', rows)
+    assert logbook.read_rows(tmp_path / 'a.csv') == rows
+    assert logbook.read_rows(tmp_path / 'absent.csv') == []
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    """When the disk fails in the middle, the old content stands and no temporary file remains."""
+    path = tmp_path / 'a.csv'
+    logbook.write_atomically(path, 'old')
+
+    def full_disk(self, data):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr('pathlib.Path.write_bytes', full_disk)
+    with pytest.raises(OSError, match='No space'):
+        logbook.write_atomically(path, 'new')
+    assert path.read_text() == 'old'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_resumed_run_writes_its_rows_once(tmp_path):
+    """Rows beyond the step that a run resumes from are forgotten; those of other stages stay."""
+    picture = np.zeros((8, 8, 3), np.uint8)
+    book = logbook.Logbook(tmp_path)
+    for stage, step in (('supervised', 2), ('supervised', 4), ('adversarial', 6), ('adversarial', 8)):
+        book.evaluation({'stage': stage, 'step': step, 'eval/l1': 0.5, 'generator/loss': 1.0}, picture)
+    book.close()
+    resumed = logbook.Logbook(tmp_path)
+    resumed.forget_after('adversarial', 6)
+    resumed.evaluation({'stage': 'adversarial', 'step': 8, 'eval/l1': 0.25}, picture)
+    resumed.close()
+    rows = logbook.read_rows(tmp_path / 'evaluations.csv')
+    assert [(row['stage'], row['step']) for row in rows] == [
+        ('supervised', 2),
+        ('supervised', 4),
+        ('adversarial', 6),
+        ('adversarial', 8),
+    ]
+    assert rows[-1]['eval/l1'] == 0.25
+
+
+def test_curves_pictures_and_tensorboard_are_there(tmp_path):
+    """An evaluation leaves a readable plot, a readable picture, and scalars that TensorBoard finds."""
+    book = logbook.Logbook(tmp_path)
+    picture = np.full((8, 12, 3), 200, np.uint8)
+    book.evaluation({'stage': 'supervised', 'step': 5, 'eval/l1': 0.5, 'generator/loss': 1.0}, picture)
+    book.close()
+    with Image.open(tmp_path / 'curves.png') as plot:
+        assert plot.size[0] > 300
+    with Image.open(tmp_path / 'samples' / 'supervised_0000005.png') as sample:
+        assert (np.asarray(sample) == picture).all()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / 'tensorboard'), size_guidance={'tensors': 0}).Reload()
+    tags = events.Tags()['tensors']
+    assert {'eval/l1', 'generator/loss', 'samples'} <= set(tags)
+    assert events.Tensors('eval/l1')[0].step == 5
+
+
+def test_an_inactive_logbook_writes_nothing(tmp_path):
+    """Hosts other than the first leave the files alone."""
+    book = logbook.Logbook(tmp_path, active=False)
+    book.scalars(1, {'a': 1.0})
+    book.evaluation({'stage': 's', 'step': 1}, np.zeros((8, 8, 3), np.uint8))
+    book.close()
+    assert list(tmp_path.iterdir()) == []

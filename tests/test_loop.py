@@ -1,0 +1,191 @@
+"""The loop: resume to the same bits, early stopping, roll-backs, kills. Tiny networks, no TensorFlow data."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from astro_gan import checkpoints, loop
+from astro_gan.logbook import read_rows
+from tests import tiny
+
+SETTINGS = {
+    'seed': 0,
+    'ema_decay': 0.9,
+    'log_every': 1,
+    'eval_every': 2,
+    'patience': 100,
+    'max_skipped': 2,
+    'max_rollbacks': 1,
+    'samples': 1,
+}
+
+
+def eval_batches():
+    masks = {'mask': np.ones((2, 2), np.float32), 'index': np.arange(4, dtype=np.int32).reshape(2, 2)}
+    return [tiny.batch(1000) | masks]
+
+
+def batches(start, *, signal_at=None, nan_from=None, nan_to=10**9):
+    """Endless batches by number; on the way a signal to this process, or broken pictures."""
+    number = start
+    while True:
+        batch = tiny.batch(number)
+        if nan_from is not None and nan_from <= number < nan_to:
+            batch['target'][:] = np.nan
+        if number == signal_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        yield batch
+        number += 1
+
+
+def stages(steps=(4, 4), rate=1e-3, **faults):
+    experiments = {'supervised': tiny.experiment(adversarial=None, rate=rate), 'adversarial': tiny.experiment(rate=rate)}
+    return [
+        loop.Stage(name, experiment, count, 'l1', lambda start: batches(start, **faults))
+        for (name, experiment), count in zip(experiments.items(), steps, strict=True)
+    ]
+
+
+def run(workdir, stages, **changes):
+    lines = []
+    loop.train(
+        stages,
+        initial_state=lambda state: state,
+        eval_batches=eval_batches(),
+        workdir=Path(workdir),
+        settings=loop.Settings(**(SETTINGS | changes)),
+        log=lines.append,
+    )
+    return lines
+
+
+def latest(workdir, stage):
+    like = tiny.fresh_state(tiny.experiment())
+    with checkpoints.open_manager(Path(workdir) / 'checkpoints' / stage) as manager:
+        return checkpoints.restore(manager, like, manager.latest_step())[0]
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+    """The workdir of a run that was never disturbed."""
+    workdir = tmp_path_factory.mktemp('whole')
+    run(workdir, stages())
+    return workdir
+
+
+def assert_same_end(a, b):
+    for stage in ('supervised', 'adversarial'):
+        jax.tree.map(np.testing.assert_array_equal, latest(a, stage), latest(b, stage))
+
+
+@pytest.mark.parametrize('step', [0, 1, 2, 3, 4, 6])
+def test_resume_after_sigterm_ends_with_the_same_bits(whole, tmp_path, step):
+    """Stopped at any step, at an evaluation, or at the boundary of the stages, a run goes on to the same bits."""
+    with pytest.raises(loop.Interrupted) as stopped:
+        run(tmp_path, stages(signal_at=step))
+    assert stopped.value.signum == signal.SIGTERM
+    assert stopped.value.step == step + 1
+    lines = run(tmp_path, stages())
+    assert any('going on from the checkpoint' in line for line in lines)
+    assert_same_end(whole, tmp_path)
+    rows = [(row['stage'], row['step']) for row in read_rows(tmp_path / 'evaluations.csv')]
+    assert rows == [('supervised', 2), ('supervised', 4), ('adversarial', 6), ('adversarial', 8)]
+
+
+def test_a_finished_run_is_left_as_it_is(whole):
+    """Starting again a run that is through trains nothing."""
+    before = latest(whole, 'adversarial')
+    assert not any('compiling' in line for line in run(whole, stages()))
+    jax.tree.map(np.testing.assert_array_equal, before, latest(whole, 'adversarial'))
+
+
+def test_the_adversarial_stage_starts_from_the_best_average(whole):
+    """Its first weights are the averaged ones of the best supervised checkpoint; the step counter goes on."""
+    like = tiny.fresh_state(tiny.experiment())
+    with checkpoints.open_manager(whole / 'checkpoints' / 'supervised') as manager:
+        best, _ = checkpoints.restore(manager, like, manager.best_step())
+    stage = stages(steps=(4, 0))
+    lines = run(whole, stage)
+    assert not any('compiling' in line for line in lines)
+    end = latest(whole, 'adversarial')
+    assert end.step == 8
+    moved = [np.abs(a - b).max() for a, b in zip(jax.tree.leaves(best.ema_params), jax.tree.leaves(end.ema_params))]
+    assert 0 < max(moved) < 0.1  # four steps of Adam at 1e-3 from there, not from elsewhere
+
+
+def test_early_stopping_counts_evaluations(tmp_path):
+    """With a learning rate of zero nothing improves: the stage ends after `patience` further evaluations."""
+    lines = run(tmp_path, stages(steps=(100, 2), rate=0.0), patience=2, eval_every=1)
+    assert any('stopping early' in line for line in lines)
+    rows = read_rows(tmp_path / 'evaluations.csv')
+    assert [row['step'] for row in rows if row['stage'] == 'supervised'] == [1, 2, 3]
+    assert [row['step'] for row in rows if row['stage'] == 'adversarial'] == [4, 5]
+
+
+def test_bad_batches_roll_back_and_training_goes_on(tmp_path):
+    """A run of broken batches brings the last checkpoint back, once, and the steps after them train again."""
+    lines = run(tmp_path, stages(nan_from=2, nan_to=4))
+    assert sum('back to the weights of 2' in line for line in lines) == 1
+    rows = read_rows(tmp_path / 'evaluations.csv')
+    assert [row['skipped_steps'] for row in rows] == [0, 2, 0, 0]
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(latest(tmp_path, 'adversarial')))
+
+
+def test_endless_bad_batches_stop_with_a_clear_message(tmp_path):
+    """When roll-backs do not help, training says so and stops; the last good checkpoint is intact."""
+    with pytest.raises(loop.TrainingError, match='roll-backs did not help'):
+        run(tmp_path, stages(steps=(100, 0), nan_from=2))
+    state = latest(tmp_path, 'supervised')
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def test_an_unknown_best_metric_lists_the_valid_ones():
+    """A typing error in best_metric is found before training."""
+    with pytest.raises(ValueError, match='valid are psnr'):
+        loop.Stage('supervised', tiny.experiment(), 1, 'beauty', batches)
+
+
+def test_kill_9_at_any_moment_resumes_to_the_same_bits(tmp_path):
+    """Killed again and again while it saves at every step, a run still ends with an undisturbed run's bits."""
+    disturbed, calm = tmp_path / 'disturbed', tmp_path / 'calm'
+    kills = 0
+    for pause in (0.0, 0.013, 0.031, 0.057, 0.083):
+        process = start_run(disturbed)
+        seen = checkpoint_count(disturbed)
+        while process.poll() is None and checkpoint_count(disturbed) <= seen:
+            time.sleep(0.002)
+        time.sleep(pause)  # falls before, into or after one of the saves that follow
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills == 5
+    assert start_run(disturbed).wait() == 0
+    assert start_run(calm).wait() == 0
+    assert_same_end(disturbed, calm)
+
+
+def start_run(workdir):
+    """tests.test_loop as a script: 80 steps, a save at each."""
+    environment = os.environ | {'PYTHONPATH': str(Path(__file__).parents[1])}
+    return subprocess.Popen(
+        [sys.executable, '-m', 'tests.test_loop', str(workdir)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def checkpoint_count(workdir):
+    """The latest step that is saved or being saved."""
+    names = [path.name.split('.')[0] for path in (workdir / 'checkpoints' / 'supervised').glob('[0-9]*')]
+    return max(map(int, names), default=-1)
+
+
+if __name__ == '__main__':
+    run(sys.argv[1], stages(steps=(80, 2)), eval_every=1)
