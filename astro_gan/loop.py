@@ -216,7 +216,8 @@ def _start(
         done = latest - progress['first_step']
         log(f'{stage.name}: going on from the checkpoint at step {latest} ({done} of {stage.steps} done)')
         return state, progress
-    state = jax.device_get(start_stage(previous, stage.experiment) if previous is not None else initial_state(fresh))
+    state = start_stage(previous, stage.experiment) if previous is not None else initial_state(fresh)
+    state = jax.device_get(state)
     progress = {'first_step': int(state.step), 'best': None, 'since_best': 0, 'finished': False}
     # Training has something to roll back to from its first step on, and an unwritable workdir shows at once.
     checkpoints.save(manager, state, progress, None)

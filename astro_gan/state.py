@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import flax
@@ -36,12 +37,23 @@ class GANState:
 
 
 def _create_net(module: Any, tx: optax.GradientTransformation, key: jax.Array, spec: jax.ShapeDtypeStruct) -> NetState:
-    # Runs once: optimizing the code of the random numbers takes the compiler ten times longer than running them.
-    options = {'xla_backend_optimization_level': 0}
-    init = jax.jit(lambda key, image: module.init(key, image, train=False), compiler_options=options)
-    variables = dict(init(key, jnp.zeros(spec.shape, spec.dtype)))
+    variables = dict(module.init(key, jnp.zeros(spec.shape, spec.dtype), train=False))
     params = variables.pop('params')
     return NetState(params=params, batch_stats=variables.pop('batch_stats', {}), opt_state=tx.init(params))
+
+
+def _create_state(experiment: Experiment, input_spec: jax.ShapeDtypeStruct, key: jax.Array) -> GANState:
+    generator_key, discriminator_key = jax.random.split(key)
+    generator = _create_net(experiment.generator, experiment.generator_tx, generator_key, input_spec)
+    variables = {'params': generator.params, 'batch_stats': generator.batch_stats}
+    output_spec = jax.eval_shape(lambda x: experiment.generator.apply(variables, x, train=False), input_spec)
+    return GANState(
+        step=jnp.zeros((), jnp.int32),
+        skipped=jnp.zeros((), jnp.int32),
+        generator=generator,
+        discriminator=_create_net(experiment.discriminator, experiment.discriminator_tx, discriminator_key, output_spec),
+        ema_params=generator.params,
+    )
 
 
 def create_state(experiment: Experiment, key: jax.Array, input_spec: jax.ShapeDtypeStruct) -> GANState:
@@ -51,28 +63,27 @@ def create_state(experiment: Experiment, key: jax.Array, input_spec: jax.ShapeDt
         experiment: the stage that training starts with.
         key: PRNG key; both networks' initial weights derive from it.
         input_spec: shape `[n, h, w, C]` and dtype of a generator input; the discriminator's follows from it.
+
+    Returns:
+        The state as numpy arrays: no buffer is shared, as donating it demands.
     """
-    generator_key, discriminator_key = jax.random.split(key)
-    generator = _create_net(experiment.generator, experiment.generator_tx, generator_key, input_spec)
-    variables = {'params': generator.params, 'batch_stats': generator.batch_stats}
-    output_spec = jax.eval_shape(lambda x: experiment.generator.apply(variables, x, train=False), input_spec)
-    return GANState(
-        step=jnp.zeros((), jnp.int32),
-        skipped=jnp.zeros((), jnp.int32),
-        generator=generator,
-        discriminator=_create_net(
-            experiment.discriminator, experiment.discriminator_tx, discriminator_key, output_spec
-        ),
-        ema_params=jax.tree.map(jnp.copy, generator.params),  # a donated buffer must not appear twice
-    )
+    # Runs once: optimizing the code of the random numbers takes the compiler ten times longer than running them.
+    options = {'xla_backend_optimization_level': 0}
+    create = jax.jit(functools.partial(_create_state, experiment, input_spec), compiler_options=options)
+    return jax.device_get(create(key))
+
+
+def state_shape(experiment: Experiment, input_spec: jax.ShapeDtypeStruct) -> GANState:
+    """The shapes and dtypes of `create_state`'s result, without computing it."""
+    return jax.eval_shape(functools.partial(_create_state, experiment, input_spec), jax.random.key(0))
 
 
 def start_stage(state: GANState, experiment: Experiment) -> GANState:
-    """The state that a further stage starts from: averaged generator weights, both optimizers afresh."""
+    """The state (numpy arrays) that a further stage starts from: averaged generator weights, both optimizers afresh."""
     return state.replace(
         skipped=jnp.zeros((), jnp.int32),
         generator=state.generator.replace(
-            params=jax.tree.map(jnp.copy, state.ema_params),
+            params=state.ema_params,
             opt_state=experiment.generator_tx.init(state.ema_params),
         ),
         discriminator=state.discriminator.replace(

@@ -17,7 +17,7 @@ from astro_gan.experiment import Batch, Experiment
 from astro_gan.export import export_model, load_model
 from astro_gan.images import comparison_grid
 from astro_gan.logbook import read_rows, save_picture, write_rows
-from astro_gan.state import GANState, create_state
+from astro_gan.state import GANState, state_shape
 from astro_gan.train import make_eval_step
 from experiments import super_resolution
 from experiments.settings import claim_workdir
@@ -131,7 +131,7 @@ def _initial_state(config: ConfigDict) -> Callable[[GANState], GANState]:
             raise ValueError(f'config.init_from: {config.init_from} holds another generator than this config')
         return state.replace(
             generator=state.generator.replace(params=params, batch_stats=stats),
-            ema_params=jax.tree.map(np.copy, params),
+            ema_params=params,
         )
 
     return load
@@ -187,7 +187,7 @@ def _best_states(
         if not directory.is_dir():
             continue
         spec = jax.ShapeDtypeStruct((1, *experiment.input_shape), np.float32)
-        like = jax.eval_shape(lambda key, e=experiment: create_state(e, key, spec), jax.random.key(0))
+        like = state_shape(experiment, spec)
         with checkpoints.open_manager(directory) as manager:
             step = manager.best_step()
             if step is not None and manager.metrics(step) is not None:

@@ -1,6 +1,7 @@
 """Two simulated devices, for every test: what runs on one only is a bug. Set before jax is imported.
 
-The compiler does not optimize here: tests run tiny networks once, and compiling would take most of their time.
+The compiler does not optimize here, and keeps what it compiled for the next run: tests run tiny networks for a few
+steps, and compiling would take most of their time.
 """
 
 import os
@@ -8,6 +9,8 @@ from pathlib import Path
 
 os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0'
 os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(Path(__file__).parents[1] / '.pytest_cache' / 'jax'))
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 

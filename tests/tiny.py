@@ -74,7 +74,7 @@ def train_step(of: Experiment, **options):
 @functools.cache
 def fresh_state(of: Experiment):
     """The initial state, as numpy arrays (a step donates its state)."""
-    return jax.device_get(create_state(of, jax.random.key(0), SPEC))
+    return create_state(of, jax.random.key(0), SPEC)
 
 
 def batch(step: int = 0, *, devices: int = 2, per_device: int = 2) -> dict[str, np.ndarray]:
