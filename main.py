@@ -31,7 +31,7 @@ def parse_flags(argv: list[str]) -> list[str]:
     """absl's parser, but a wrong setting gives one line that names the valid ones."""
     try:
         rest = flags.FLAGS(argv)
-        if CONFIG.value is None:
+        if CONFIG.value is None or not CONFIG.value.name:  # a config that failed to load says so when it is read
             raise flags.Error('--config is missing: give a file, as in --config=configs/wdsr.py')
         if len(rest) > 1:
             raise flags.Error(f'{rest[1]!r} is no flag; settings look like --config.factor=2')

@@ -34,6 +34,7 @@ class Stage:
     name: str
     experiment: Experiment
     steps: int
+    eval_every: int  # steps between evaluations, each with a checkpoint
     best_metric: str
     train_batches: Callable[[int], Iterator[Batch]]  # start step -> batches [local devices, n, ...]
 
@@ -145,7 +146,6 @@ class Settings:
     seed: int
     ema_decay: float
     log_every: int
-    eval_every: int
     patience: int
     max_skipped: int  # skipped steps in a row that bring the last checkpoint's weights back
     max_rollbacks: int  # roll-backs after which training stops
@@ -278,7 +278,7 @@ def _run_stage(
             step += 1
             bar.update()
 
-            at_eval = (step - first) % settings.eval_every == 0 or step == last
+            at_eval = (step - first) % stage.eval_every == 0 or step == last
             at_log = (step - first) % settings.log_every == 0
             if at_eval or at_log:
                 fetched = [jax.tree.map(np.asarray, terms) for terms in pending]

@@ -29,7 +29,6 @@ def super_resolution() -> ConfigDict:
     config.ema_decay = 0.999  # of the averaged generator weights, which are evaluated and exported
     config.gradient_clip = 0.0  # largest global norm of a gradient; 0: no clipping
     config.log_every = 20  # steps between scalars for TensorBoard
-    config.eval_every = 250  # steps between evaluations, each with a checkpoint
     config.patience = 10  # evaluations without a better score that end a stage
     config.max_skipped = 5  # non-finite steps in a row that bring the last checkpoint's weights back
     config.max_rollbacks = 3  # roll-backs that end the training with an error
@@ -55,6 +54,7 @@ def super_resolution() -> ConfigDict:
 
     config.adversarial = _stage()
     config.adversarial.loss = 'minimax'  # minimax, wasserstein, least_squares, hinge or relativistic
+    config.adversarial.eval_every = 50
     config.adversarial.real_label = 1.0  # one-sided label smoothing: 0.9
     config.adversarial.critic_steps = 1  # discriminator updates per generator update (Wasserstein: 5)
     config.adversarial.gradient_penalty = 0.0  # weight of the penalty (Wasserstein: 10)
@@ -69,6 +69,7 @@ def _stage() -> ConfigDict:
     stage = ConfigDict()
     stage.steps = 0  # 0 leaves the stage out
     stage.batch_size = 16  # over all devices
+    stage.eval_every = 250  # steps between evaluations, each with a checkpoint
     stage.learning_rate = 1e-3
     stage.decay = 'cosine'  # constant, cosine (to 0 at the last step) or step
     stage.decay_every = 200_000  # `step`: steps between reductions
@@ -93,11 +94,11 @@ def smoke(config: ConfigDict) -> ConfigDict:
     config.generator.features = 8
     config.generator.blocks = 2
     config.log_every = 2
-    config.eval_every = 3
     config.sample_rows = 2
     for stage in (config.supervised, config.adversarial):
         stage.steps = 6
         stage.batch_size = 4
+        stage.eval_every = 3
     return config
 
 
@@ -105,7 +106,8 @@ def paper(config: ConfigDict) -> ConfigDict:
     """The full schedule of the SRGAN paper's adversarial stage and discriminator (section 3.2), for a real data set."""
     config.ema_decay = 0.999
     config.log_every = 100
-    config.eval_every = 5000
+    config.supervised.eval_every = 5000
+    config.adversarial.eval_every = 5000
     config.discriminator.features = 64
     config.discriminator.hidden = 1024
     config.discriminator.global_pool = False

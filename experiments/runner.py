@@ -151,6 +151,7 @@ def train(config: ConfigDict, workdir: str) -> None:
             name=name,
             experiment=experiment,
             steps=config[name].steps,
+            eval_every=config[name].eval_every,
             best_metric=config[name].best_metric,
             train_batches=_batch_factory(config, source, name, experiment),
         )
@@ -165,7 +166,6 @@ def train(config: ConfigDict, workdir: str) -> None:
             seed=config.seed,
             ema_decay=config.ema_decay,
             log_every=config.log_every,
-            eval_every=config.eval_every,
             patience=config.patience,
             max_skipped=config.max_skipped,
             max_rollbacks=config.max_rollbacks,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +23,33 @@ def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
 
 def explain_flag_error(error: Exception, argv: list[str]) -> str:
     """One line for an error in the flags; for an unknown setting, with the valid ones of its group."""
-    config: ConfigDict | None = None
+    config: Any = None
     for argument in argv[1:]:
         name, _, value = argument.lstrip('-').partition('=')
         if name == 'config':
-            config = _load(value)
-        if not name.startswith('config.') or config is None:
-            continue
-        group, keys = config, name.split('.')[1:]
-        for depth, key in enumerate(keys):
-            if not isinstance(group, ConfigDict) or key not in group:
-                where = '.'.join(['config', *keys[:depth]])
-                valid = ', '.join(sorted(group)) if isinstance(group, ConfigDict) else 'none: it is a value itself'
-                return f'--{name}: {where} has no setting {key!r}; valid are {valid}'
-            group = group[key]
+            try:
+                config = _load(value)
+            except Exception as reason:
+                return f'--config={value}: {" ".join(str(reason).split())}'
+        elif name.startswith('config.') and config is not None:
+            group, keys = config, name.split('.')[1:]
+            for depth, key in enumerate(keys):
+                if not isinstance(group, ConfigDict) or key not in group:
+                    where = '.'.join(['config', *keys[:depth]])
+                    valid = ', '.join(sorted(group)) if isinstance(group, ConfigDict) else 'none: it is a value itself'
+                    return f'--{name}: {where} has no setting {key!r}; valid are {valid}'
+                group = group[key]
     return ' '.join(str(error).split()) or type(error).__name__
 
 
-def _load(value: str) -> ConfigDict | None:
-    """The config that `--config=value` names, or None when that is what fails."""
-    import importlib.util
-
+def _load(value: str) -> ConfigDict:
+    """The config that `--config=value` names; raises whatever is wrong with it."""
     path, _, variant = value.partition(':')
-    try:
-        spec = importlib.util.spec_from_file_location('config_of_flag', path)
-        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-        spec.loader.exec_module(module)  # type: ignore[union-attr]
-        return module.get_config(variant) if variant else module.get_config()
-    except Exception:
-        return None
+    if not Path(path).is_file():
+        there = ', '.join(str(file) for file in sorted(Path('configs').glob('*.py')) if 'get_config' in file.read_text())
+        raise ValueError(f'no such file; configs are {there}')
+    namespace = runpy.run_path(path)
+    return namespace['get_config'](*([variant] if variant else []))
 
 
 def claim_workdir(config: ConfigDict, workdir: Path, *, write: bool) -> list[str]:

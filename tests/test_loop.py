@@ -19,7 +19,6 @@ SETTINGS = {
     'seed': 0,
     'ema_decay': 0.9,
     'log_every': 1,
-    'eval_every': 2,
     'patience': 100,
     'max_skipped': 2,
     'max_rollbacks': 1,
@@ -45,10 +44,10 @@ def batches(start, *, signal_at=None, nan_from=None, nan_to=10**9):
         number += 1
 
 
-def stages(steps=(4, 4), rate=1e-3, **faults):
+def stages(steps=(4, 4), rate=1e-3, eval_every=2, **faults):
     experiments = {'supervised': tiny.experiment(adversarial=None, rate=rate), 'adversarial': tiny.experiment(rate=rate)}
     return [
-        loop.Stage(name, experiment, count, 'l1', lambda start: batches(start, **faults))
+        loop.Stage(name, experiment, count, eval_every, 'l1', lambda start: batches(start, **faults))
         for (name, experiment), count in zip(experiments.items(), steps, strict=True)
     ]
 
@@ -122,7 +121,7 @@ def test_the_adversarial_stage_starts_from_the_best_average(whole):
 
 def test_early_stopping_counts_evaluations(tmp_path):
     """With a learning rate of zero nothing improves: the stage ends after `patience` further evaluations."""
-    lines = run(tmp_path, stages(steps=(100, 2), rate=0.0), patience=2, eval_every=1)
+    lines = run(tmp_path, stages(steps=(100, 2), rate=0.0, eval_every=1), patience=2)
     assert any('stopping early' in line for line in lines)
     rows = read_rows(tmp_path / 'evaluations.csv')
     assert [row['step'] for row in rows if row['stage'] == 'supervised'] == [1, 2, 3]
@@ -149,7 +148,7 @@ def test_endless_bad_batches_stop_with_a_clear_message(tmp_path):
 def test_an_unknown_best_metric_lists_the_valid_ones():
     """A typing error in best_metric is found before training."""
     with pytest.raises(ValueError, match='valid are psnr'):
-        loop.Stage('supervised', tiny.experiment(), 1, 'beauty', batches)
+        loop.Stage('supervised', tiny.experiment(), 1, 1, 'beauty', batches)
 
 
 def test_kill_9_at_any_moment_resumes_to_the_same_bits(tmp_path):
@@ -188,4 +187,4 @@ def checkpoint_count(workdir):
 
 
 if __name__ == '__main__':
-    run(sys.argv[1], stages(steps=(80, 2)), eval_every=1)
+    run(sys.argv[1], stages(steps=(80, 2), eval_every=1))

@@ -9,12 +9,17 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import astro_gan
+from astro_gan.export import export_model
 from astro_gan.logbook import read_rows
+from astro_gan.state import create_state
+from configs import wdsr
+from experiments import runner, super_resolution
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ('wdsr', 'edsr', 'srgan')
@@ -107,7 +112,7 @@ def test_a_workdir_of_another_config_is_refused(trained):
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
     """SIGTERM in training: exit status 143, a line with the command, and the same command goes on."""
     flags = ('--config=configs/wdsr.py:smoke', f'--workdir={tmp_path}', '--config.adversarial.steps=0')
-    process = start(*flags, '--config.supervised.steps=100000', '--config.eval_every=50000')
+    process = start(*flags, '--config.supervised.steps=100000', '--config.supervised.eval_every=50000')
     while 'compiling' not in process.stdout.readline():
         pass
     time.sleep(3)
@@ -122,22 +127,22 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
     assert 'changed since this run began: config.supervised.steps' in out
 
 
-def test_init_from_starts_from_an_exported_model(trained, tmp_path):
-    """Fine-tuning: with a learning rate of zero the supervised network is the one it started from."""
-    name, workdir, _ = trained
-    flags = (f'--config=configs/{name}.py:smoke', f'--workdir={workdir}')
-    if not (workdir / 'export').exists():
-        assert main(*flags, '--mode=export')[0] == 0
-    changes = ('--config.supervised.steps=1', '--config.supervised.learning_rate=0.0', '--config.adversarial.steps=0')
-    source = workdir / 'export' / 'adversarial'
-    flags = (f'--config=configs/{name}.py:smoke', f'--workdir={tmp_path}', f'--config.init_from={source}', *changes)
-    status, _, err = main(*flags)
-    assert status == 0, err
-    assert main(*flags, '--mode=export')[0] == 0
-    before, after = (astro_gan.load_model(path).variables for path in (source, tmp_path / 'export' / 'supervised'))
-    for key, value in before['params'].items():
-        for leaf in value:
-            np.testing.assert_array_equal(value[leaf], after['params'][key][leaf])
+def test_init_from_starts_from_an_exported_model(tmp_path):
+    """Fine-tuning: trained at a learning rate of zero, a network is the one that it started from, bit for bit."""
+    model = tmp_path / 'model'
+    config = wdsr.get_config('smoke')
+    stage = super_resolution.make(config, 'supervised')
+    net = create_state(stage, jax.random.key(99), jax.ShapeDtypeStruct((1, 12, 12, 3), np.float32)).generator
+    export_model(net.params, net.batch_stats, super_resolution.describe(config), model)
+    settings = {'supervised.steps': 1, 'supervised.learning_rate': 0.0, 'adversarial.steps': 0}
+    config.update_from_flattened_dict(settings | {'init_from': str(model)})
+    runner.train(config, str(tmp_path / 'run'))
+    runner.export(config, str(tmp_path / 'run'))
+    before, after = (astro_gan.load_model(path).variables for path in (model, tmp_path / 'run/export/supervised'))
+    jax.tree.map(np.testing.assert_array_equal, before, after)
+    config.generator.features = 16
+    with pytest.raises(ValueError, match='holds another generator'):
+        runner.train(config, str(tmp_path / 'other'))
 
 
 @pytest.mark.parametrize(
@@ -145,28 +150,55 @@ def test_init_from_starts_from_an_exported_model(trained, tmp_path):
     [
         (['--config.generator.depth=3'], ['config.generator', "'depth'", 'blocks', 'features']),
         (['--config.supervised.lr=1'], ['config.supervised', 'learning_rate']),
-        (['--config.factor=5'], ['config.factor', '2, 3, 4, 6, 8, 12']),
         (['--config.factor=two'], ['config.factor']),
-        (['--config.adversarial.loss=magic'], ['adversarial.loss', 'wasserstein', 'hinge']),
-        (['--config.generator.name=unet'], ['edsr, srresnet, wdsr']),
-        (['--config.adversarial.loss=wasserstein'], ['gradient_penalty']),
-        (['--config.precision=float8'], ['precision', 'bfloat16']),
-        (['--config.dataset.folder=/nonexistent'], ['/nonexistent']),
-        (['--config.dataset.name=no_such_data'], ['no_such_data', 'hubble_deep_field']),
-        (['--config.dataset.crop_size=50'], ['crop_size', '50']),
-        (['--config.supervised.best_metric=beauty'], ['best_metric', 'lpips']),
-        (['--config.content.network=vgg19', '--config.content.vgg_file=/nonexistent'], ['/nonexistent']),
-        (['--config.init_from=/nonexistent'], ['/nonexistent']),
-        (['--workdir=/proc/no'], ['/proc/no']),
+        (['--config.factor=5'], ['config.factor', '2, 3, 4, 6, 8, 12']),
         (['--mode=fly'], ['train', 'export']),
         (['stray'], ['stray']),
     ],
 )
-def test_a_wrong_setting_is_one_line_that_names_the_right_ones(flags, words, tmp_path):
-    """No traceback for a user's mistake, and nothing is trained."""
+def test_a_wrong_flag_is_one_line_that_names_the_right_ones(flags, words, tmp_path):
+    """No traceback for a user's mistake, and nothing is left behind."""
     result = main('--config=configs/wdsr.py:smoke', f'--workdir={tmp_path / "run"}', *flags)
     assert_one_line(result, *words)
+    assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+    ('settings', 'words'),
+    [
+        ({'adversarial.loss': 'magic'}, ['adversarial.loss', 'wasserstein', 'hinge']),
+        ({'adversarial.loss': 'wasserstein'}, ['gradient_penalty']),
+        ({'adversarial.gradient_penalty': 10.0}, ['discriminator.norm', 'spectral']),
+        ({'generator.name': 'unet'}, ['edsr, srresnet, wdsr']),
+        ({'generator.variant': 'c'}, ['variant', "'a'"]),
+        ({'precision': 'float8'}, ['precision', 'bfloat16']),
+        ({'supervised.decay': 'linear'}, ['supervised.decay', 'cosine']),
+        ({'supervised.best_metric': 'beauty'}, ['best_metric', 'lpips']),
+        ({'supervised.batch_size': 3}, ['supervised.batch_size', '3', '2 devices']),
+        ({'supervised.steps': 0, 'adversarial.steps': 0}, ['steps', 'nothing to train']),
+        ({'dataset.folder': '/nonexistent'}, ['/nonexistent']),
+        ({'dataset.name': 'no_such_data'}, ['no_such_data', 'hubble_deep_field']),
+        ({'dataset.crop_size': 50}, ['crop_size', '50']),
+        ({'content.network': 'vgg19', 'content.vgg_file': '/nonexistent'}, ['/nonexistent']),
+        ({'content.layer': 'conv9_9'}, ['conv9_9', 'conv3_3']),
+        ({'init_from': '/nonexistent'}, ['/nonexistent']),
+        ({'task': 'cooking'}, ['task', 'super_resolution']),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_the_right_ones(settings, words, tmp_path):
+    """What main.py prints after 'error:' names the setting and what would be right; nothing is trained."""
+    config = wdsr.get_config('smoke')
+    config.update_from_flattened_dict(settings)
+    with pytest.raises((ValueError, OSError)) as caught:
+        runner.train(config, str(tmp_path / 'run'))
+    for word in words:
+        assert word in str(caught.value)
     assert not (tmp_path / 'run' / 'evaluations.csv').exists()
+
+
+def test_an_unwritable_workdir_is_one_line():
+    """The workdir is tried before anything is computed."""
+    assert_one_line(main('--config=configs/wdsr.py:smoke', '--workdir=/proc/no'), '/proc/no', 'another --workdir')
 
 
 def test_a_wrong_config_or_variant_is_one_line():
@@ -174,12 +206,6 @@ def test_a_wrong_config_or_variant_is_one_line():
     assert_one_line(main('--config=configs/absent.py'), 'configs/absent.py')
     assert_one_line(main(), '--config')
     assert_one_line(main('--config=configs/wdsr.py:huge'), "'huge'", 'smoke', 'paper')
-
-
-def test_a_batch_that_devices_cannot_share_is_one_line(tmp_path):
-    """The error names the setting and a size that would do."""
-    flags = ('--config=configs/wdsr.py:smoke', f'--workdir={tmp_path}', '--config.supervised.batch_size=3')
-    assert_one_line(main(*flags, devices=2), 'supervised.batch_size', '3', '2 devices')
 
 
 def test_evaluate_without_a_run_is_one_line(tmp_path):
@@ -202,15 +228,15 @@ def test_two_processes_equal_one_with_two_devices(tmp_path):
     with socket.socket() as free:
         free.bind(('localhost', 0))
         address = f'localhost:{free.getsockname()[1]}'
-    flags = ('--config=configs/srgan.py:smoke',)
+    flags = ('--config=configs/srgan.py:smoke', '--config.log_every=3')
     several = ('--coordinator', address, '--process_count=2')
     hosts = [
-        start(*flags, f'--workdir={tmp_path}/two', *several, f'--process_id={i}', '--config.eval_every=4')
+        start(*flags, f'--workdir={tmp_path}/two', *several, f'--process_id={i}')
         for i in range(2)
     ]
     results = [host.communicate(timeout=300) for host in hosts]
     assert [host.returncode for host in hosts] == [0, 0], results
-    status, _, err = main(*flags, f'--workdir={tmp_path}/one', '--config.eval_every=4', devices=2)
+    status, _, err = main(*flags, f'--workdir={tmp_path}/one', devices=2)
     assert status == 0, err
     two, one = (read_rows(tmp_path / name / 'evaluations.csv') for name in ('two', 'one'))
     assert len(two) == len(one) == 4
