@@ -44,7 +44,7 @@ class Experiment:
     gradient_penalty: float
     critic_steps: int
     preprocess: Callable[..., Any]
-    to_rgb: Callable[[jax.Array, jax.Array], jax.Array]
-    baseline: Callable[[jax.Array], jax.Array]
+    to_rgb: Callable[..., jax.Array]
+    baseline: Callable[..., jax.Array]
     input_shape: tuple[int, int, int]
-    metrics: Callable[[jax.Array, jax.Array], Terms]
+    metrics: Callable[..., Terms]

@@ -1,8 +1,8 @@
 """Exported models: a directory with weights, a description and a StableHLO program; and reading them back.
 
-    weights.safetensors   float32 tensors 'params/...' and 'batch_stats/...'
-    model.json            task, generator and its fields, ranges, training data, metrics, versions, hash of the weights
-    model.stablehlo       `jax.export` artefact, weights included; any batch, height and width; for cpu and cuda
+weights.safetensors   float32 tensors 'params/...' and 'batch_stats/...'
+model.json            task, generator and its fields, ranges, training data, metrics, versions, hash of the weights
+model.stablehlo       `jax.export` artefact, weights included; any batch, height and width; for cpu and cuda
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def stablehlo(generator: nn.Module, variables: dict[str, Any], channels: int) ->
     batch, height, width = jax.export.symbolic_shape('b, h, w')
     spec = jax.ShapeDtypeStruct((batch, height, width, channels), jnp.float32)
     forward = jax.jit(lambda images: generator.apply(variables, images, train=False))
-    return jax.export.export(forward, platforms=('cpu', 'cuda'))(spec).serialize()
+    return bytes(jax.export.export(forward, platforms=('cpu', 'cuda'))(spec).serialize())
 
 
 def versions() -> dict[str, str]:

@@ -56,7 +56,7 @@ def comparison_grid(columns: list[np.ndarray], *, gap: int = 4) -> np.ndarray:
     Returns:
         uint8 `[N (H + gap) - gap, K (W + gap) - gap, 3]`.
     """
-    height, width = columns[-1].shape[1:3]
+    height = columns[-1].shape[1]
     rows = []
     for row in zip(*[to_uint8(column) for column in columns], strict=True):
         cells: list[np.ndarray] = []

@@ -34,6 +34,7 @@ class Stage:
     name: str
     experiment: Experiment
     steps: int
+    ema_decay: float  # of the averaged generator weights
     eval_every: int  # steps between evaluations, each with a checkpoint
     best_metric: str
     train_batches: Callable[[int], Iterator[Batch]]  # start step -> batches [local devices, n, ...]
@@ -75,7 +76,9 @@ def _stop_signals() -> Iterator[list[int]]:
             signal.signal(signum, old)
 
 
-def evaluate(eval_step: Callable[..., Any], params: Any, batch_stats: Any, batches: Iterable[Batch]) -> dict[str, np.ndarray]:
+def evaluate(
+    eval_step: Callable[..., Any], params: Any, batch_stats: Any, batches: Iterable[Batch]
+) -> dict[str, np.ndarray]:
     """Per-tile metrics `{name: [tiles]}` over all batches, padding left out, in the tiles' own order."""
     parts = [jax.tree.map(np.asarray, eval_step(params, batch_stats, batch)) for batch in batches]
     table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -144,7 +147,6 @@ class Settings:
     """How the loop goes about it; counts are in steps except `patience` (evaluations without a better score)."""
 
     seed: int
-    ema_decay: float
     log_every: int
     patience: int
     max_skipped: int  # skipped steps in a row that bring the last checkpoint's weights back
@@ -191,7 +193,17 @@ def train(
                     if not progress['finished'] and int(state.step) < progress['first_step'] + stage.steps:
                         batches = stage.train_batches(int(state.step))
                         _run_stage(
-                            stage, state, progress, manager, batches, eval_batches, samples, logbook, settings, stop, log
+                            stage,
+                            state,
+                            progress,
+                            manager,
+                            batches,
+                            eval_batches,
+                            samples,
+                            logbook,
+                            settings,
+                            stop,
+                            log,
                         )
                     best = manager.best_step()
                     previous, _ = checkpoints.restore(manager, fresh, manager.latest_step() if best is None else best)
@@ -239,12 +251,10 @@ def _run_stage(
 ) -> None:
     """Train one stage to its end: its steps, early stopping, a signal (raises Interrupted) or TrainingError."""
     experiment = stage.experiment
-    full_step = make_train_step(experiment, ema_decay=settings.ema_decay, seed=settings.seed)
+    full_step = make_train_step(experiment, ema_decay=stage.ema_decay, seed=settings.seed)
     critic_step = full_step
     if experiment.critic_steps > 1:
-        critic_step = make_train_step(
-            experiment, ema_decay=settings.ema_decay, seed=settings.seed, update_generator=False
-        )
+        critic_step = make_train_step(experiment, ema_decay=stage.ema_decay, seed=settings.seed, update_generator=False)
     eval_step, predict = make_eval_step(experiment), make_predict(experiment)
     before_output = [samples['input'], np.asarray(experiment.baseline(samples['input']))]
     truth = np.asarray(experiment.to_rgb(samples['input'], samples['target']))
@@ -309,7 +319,9 @@ def _run_stage(
                 if logbook.active:
                     tqdm.write(_evaluation_line(stage, step, row, metrics, better))
                 if progress['finished']:
-                    log(f'{stage.name}: no better {stage.best_metric} in {settings.patience} evaluations: stopping early')
+                    log(
+                        f'{stage.name}: stopping early, no better {stage.best_metric} in {settings.patience} evaluations'
+                    )
                     return
                 window = _Window()
 
@@ -330,7 +342,9 @@ def _roll_back(
             'lower the learning rate, set gradient_clip, or look at the data. The checkpoints are intact'
         )
     source = manager.latest_step()
-    log(f'step {step}: {int(state.skipped)} steps in a row were not finite and skipped; back to the weights of {source}')
+    log(
+        f'step {step}: {int(state.skipped)} steps in a row were not finite and skipped; back to the weights of {source}'
+    )
     restored, _ = checkpoints.restore(manager, state, source)
     return replicate(restored.replace(step=np.int32(step), skipped=np.int32(0)))
 

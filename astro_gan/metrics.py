@@ -48,9 +48,7 @@ def distances(prediction: jax.Array, truth: jax.Array, total: str, channels: tup
     return result
 
 
-def image_metrics(
-    prediction: jax.Array, truth: jax.Array, *, border: int, lpips_params: Any
-) -> dict[str, jax.Array]:
+def image_metrics(prediction: jax.Array, truth: jax.Array, *, border: int, lpips_params: Any) -> dict[str, jax.Array]:
     """Every metric of the module's docstring.
 
     Args:

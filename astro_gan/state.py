@@ -13,8 +13,7 @@ import optax
 from astro_gan.experiment import Experiment
 
 
-@flax.struct.dataclass
-class NetState:
+class NetState(flax.struct.PyTreeNode):
     """One network: its parameters, its batch statistics ({} without batch norm) and its optimizer's state."""
 
     params: Any
@@ -22,8 +21,7 @@ class NetState:
     opt_state: Any
 
 
-@flax.struct.dataclass
-class GANState:
+class GANState(flax.struct.PyTreeNode):
     """Both networks from step 0, so that every stage has the same tree; a supervised stage leaves one alone.
 
     `skipped` counts the steps in a row, up to now, whose loss or gradient was not finite.
@@ -51,7 +49,9 @@ def _create_state(experiment: Experiment, input_spec: jax.ShapeDtypeStruct, key:
         step=jnp.zeros((), jnp.int32),
         skipped=jnp.zeros((), jnp.int32),
         generator=generator,
-        discriminator=_create_net(experiment.discriminator, experiment.discriminator_tx, discriminator_key, output_spec),
+        discriminator=_create_net(
+            experiment.discriminator, experiment.discriminator_tx, discriminator_key, output_spec
+        ),
         ema_params=generator.params,
     )
 

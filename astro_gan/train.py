@@ -48,7 +48,9 @@ def _update(net: NetState, tx: optax.GradientTransformation, grads: Any, batch_s
     )
 
 
-def gradient_penalty(critic: Callable[[jax.Array], jax.Array], key: jax.Array, real: jax.Array, fake: jax.Array) -> jax.Array:
+def gradient_penalty(
+    critic: Callable[[jax.Array], jax.Array], key: jax.Array, real: jax.Array, fake: jax.Array
+) -> jax.Array:
     """Mean of (|gradient of the critic| - 1)^2 at random points between real and fake images `[n, H, W, C]`.
 
     The norm is over a whole sample (Gulrajani et al. 2017, WGAN-GP, equation 3).

@@ -237,7 +237,7 @@ class Trainer:
         return torch.optim.Adam(module.parameters(), rate, betas, fused=True)
 
     def _average(self) -> AveragedModel:
-        return AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(self.config.ema_decay))
+        return AveragedModel(self.generator, multi_avg_fn=get_ema_multi_avg_fn(self.stage.ema_decay))
 
     def _autocast(self) -> torch.autocast:
         enabled = self.config.precision == 'bfloat16'

@@ -117,7 +117,7 @@ def jax_side(config: ConfigDict, stage: str, batches: list[dict[str, np.ndarray]
     experiment = super_resolution.make(config, stage)
     spec = jax.ShapeDtypeStruct((1, *experiment.input_shape), jnp.float32)
     state = replicate(create_state(experiment, jax.random.key(config.seed), spec))
-    step = make_train_step(experiment, ema_decay=config.ema_decay, seed=config.seed)
+    step = make_train_step(experiment, ema_decay=config[stage].ema_decay, seed=config.seed)
     feed = itertools.cycle([{key: value[None] for key, value in batch.items()} for batch in batches])
 
     def turn(steps: int) -> float:

@@ -26,7 +26,6 @@ def super_resolution() -> ConfigDict:
     config.dataset.cache_mib = 2048  # decoded images up to this size stay in memory, larger sets stream from disk
 
     config.precision = 'float32'  # or bfloat16: of the networks' arithmetic; parameters stay float32
-    config.ema_decay = 0.999  # of the averaged generator weights, which are evaluated and exported
     config.gradient_clip = 0.0  # largest global norm of a gradient; 0: no clipping
     config.log_every = 20  # steps between scalars for TensorBoard
     config.patience = 10  # evaluations without a better score that end a stage
@@ -55,6 +54,7 @@ def super_resolution() -> ConfigDict:
     config.adversarial = _stage()
     config.adversarial.loss = 'minimax'  # minimax, wasserstein, least_squares, hinge or relativistic
     config.adversarial.eval_every = 50
+    config.adversarial.ema_decay = 0.98  # the stage is short
     config.adversarial.real_label = 1.0  # one-sided label smoothing: 0.9
     config.adversarial.critic_steps = 1  # discriminator updates per generator update (Wasserstein: 5)
     config.adversarial.gradient_penalty = 0.0  # weight of the penalty (Wasserstein: 10)
@@ -71,6 +71,7 @@ def _stage() -> ConfigDict:
     stage.batch_size = 16  # over all devices
     stage.eval_every = 250  # steps between evaluations, each with a checkpoint
     stage.learning_rate = 1e-3
+    stage.ema_decay = 0.999  # of the averaged generator weights, which are evaluated and exported
     stage.decay = 'cosine'  # constant, cosine (to 0 at the last step) or step
     stage.decay_every = 200_000  # `step`: steps between reductions
     stage.decay_rate = 0.5  # `step`: factor of a reduction
@@ -104,10 +105,10 @@ def smoke(config: ConfigDict) -> ConfigDict:
 
 def paper(config: ConfigDict) -> ConfigDict:
     """The full schedule of the SRGAN paper's adversarial stage and discriminator (section 3.2), for a real data set."""
-    config.ema_decay = 0.999
     config.log_every = 100
     config.supervised.eval_every = 5000
     config.adversarial.eval_every = 5000
+    config.adversarial.ema_decay = 0.999
     config.discriminator.features = 64
     config.discriminator.hidden = 1024
     config.discriminator.global_pool = False

@@ -1,8 +1,8 @@
 """EDSR-GAN (Lim et al. 2017, arXiv 1707.02921): residual blocks without batch norm.
 
-    python main.py --config=configs/edsr.py          # embedded data, a laptop's CPU
-    python main.py --config=configs/edsr.py:smoke    # seconds, for tests
-    python main.py --config=configs/edsr.py:paper --config.dataset.folder=DIR   # the full 43M network
+python main.py --config=configs/edsr.py          # embedded data, a laptop's CPU
+python main.py --config=configs/edsr.py:smoke    # seconds, for tests
+python main.py --config=configs/edsr.py:paper --config.dataset.folder=DIR   # the full 43M network
 """
 
 from ml_collections import ConfigDict

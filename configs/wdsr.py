@@ -1,8 +1,8 @@
 """WDSR-GAN (Yu et al. 2018, arXiv 1808.08718): wide activation and weight normalisation.
 
-    python main.py --config=configs/wdsr.py          # embedded data, a laptop's CPU
-    python main.py --config=configs/wdsr.py:smoke    # seconds, for tests
-    python main.py --config=configs/wdsr.py:paper --config.dataset.folder=DIR   # the papers' schedule
+python main.py --config=configs/wdsr.py          # embedded data, a laptop's CPU
+python main.py --config=configs/wdsr.py:smoke    # seconds, for tests
+python main.py --config=configs/wdsr.py:paper --config.dataset.folder=DIR   # the papers' schedule
 """
 
 from ml_collections import ConfigDict

@@ -151,6 +151,7 @@ def train(config: ConfigDict, workdir: str) -> None:
             name=name,
             experiment=experiment,
             steps=config[name].steps,
+            ema_decay=config[name].ema_decay,
             eval_every=config[name].eval_every,
             best_metric=config[name].best_metric,
             train_batches=_batch_factory(config, source, name, experiment),
@@ -164,7 +165,6 @@ def train(config: ConfigDict, workdir: str) -> None:
         workdir=folder,
         settings=loop.Settings(
             seed=config.seed,
-            ema_decay=config.ema_decay,
             log_every=config.log_every,
             patience=config.patience,
             max_skipped=config.max_skipped,
@@ -228,7 +228,14 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
 
 def format_table(table: dict[str, dict[str, float]], title: str) -> str:
     """The metrics of `TABLE`, a row per system; arrows say which way is better."""
-    arrows = {'l1': 'L1 v', 'l2': 'L2 v', 'psnr': 'PSNR ^', 'psnr_y': 'PSNR Y ^', 'ssim_y': 'SSIM Y ^', 'lpips': 'LPIPS v'}
+    arrows = {
+        'l1': 'L1 v',
+        'l2': 'L2 v',
+        'psnr': 'PSNR ^',
+        'psnr_y': 'PSNR Y ^',
+        'ssim_y': 'SSIM Y ^',
+        'lpips': 'LPIPS v',
+    }
     digits = {'l1': 5, 'l2': 6, 'psnr': 2, 'psnr_y': 2, 'ssim_y': 4, 'lpips': 4}
     width = max(map(len, table))
     lines = [title, ' ' * width + ''.join(f'{arrows[key]:>10}' for key in TABLE)]
@@ -255,8 +262,10 @@ def export(config: ConfigDict, workdir: str) -> None:
         directory, difference = export_model(
             state.ema_params, state.generator.batch_stats, description, folder / 'export' / name
         )
-        log(f'{directory}/: weights.safetensors, model.json, model.stablehlo; '
-            f'largest difference between live, reloaded and StableHLO: {difference:.1e}')
+        log(
+            f'{directory}/: weights.safetensors, model.json, model.stablehlo; '
+            f'largest difference between live, reloaded and StableHLO: {difference:.1e}'
+        )
 
 
 def _test_row(folder: Path, system: str) -> dict[str, Any]:

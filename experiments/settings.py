@@ -46,7 +46,9 @@ def _load(value: str) -> ConfigDict:
     """The config that `--config=value` names; raises whatever is wrong with it."""
     path, _, variant = value.partition(':')
     if not Path(path).is_file():
-        there = ', '.join(str(file) for file in sorted(Path('configs').glob('*.py')) if 'get_config' in file.read_text())
+        there = ', '.join(
+            str(file) for file in sorted(Path('configs').glob('*.py')) if 'get_config' in file.read_text()
+        )
         raise ValueError(f'no such file; configs are {there}')
     namespace = runpy.run_path(path)
     return namespace['get_config'](*([variant] if variant else []))

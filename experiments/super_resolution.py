@@ -150,6 +150,7 @@ def describe(config: ConfigDict) -> dict[str, Any]:
         'factor': config.factor,
         'generator': {'name': config.generator.name, 'fields': generator_fields(config)},
         'input': image | {'shape': ['batch', 'height', 'width', 3]},
-        'output': image | {'shape': ['batch', f'{config.factor} height', f'{config.factor} width', 3], 'clipped': False},
+        'output': image
+        | {'shape': ['batch', f'{config.factor} height', f'{config.factor} width', 3], 'clipped': False},
         'degradation': 'antialiased bicubic (Keys a = -0.5), rounded to 8 bits',
     }

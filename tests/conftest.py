@@ -7,13 +7,16 @@ steps, and compiling would take most of their time.
 import os
 from pathlib import Path
 
-os.environ['XLA_FLAGS'] = os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0'
+os.environ['XLA_FLAGS'] = (
+    os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0'
+)
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(Path(__file__).parents[1] / '.pytest_cache' / 'jax'))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -29,7 +32,7 @@ def real_data() -> Path:
 
 
 @pytest.fixture(scope='session')
-def hubble() -> 'np.ndarray':
+def hubble() -> np.ndarray:
     """The Hubble Deep Field, uint8 [872, 1000, 3]."""
     from skimage import data
 

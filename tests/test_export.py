@@ -67,7 +67,9 @@ def test_model_takes_single_pictures_and_bytes(exported):
     assert np.abs(model(levels).astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize('image', [np.zeros((4, 4), np.float32), np.zeros((4, 4, 1), np.float32), np.zeros((4, 4, 3), int)])
+@pytest.mark.parametrize(
+    'image', [np.zeros((4, 4), np.float32), np.zeros((4, 4, 1), np.float32), np.zeros((4, 4, 3), int)]
+)
 def test_model_refuses_other_shapes_and_types(exported, image):
     """A gray picture or integers of an unknown range are refused with a line that says what is wanted."""
     with pytest.raises(ValueError, match='the image must be'):

@@ -17,7 +17,6 @@ from tests import tiny
 
 SETTINGS = {
     'seed': 0,
-    'ema_decay': 0.9,
     'log_every': 1,
     'patience': 100,
     'max_skipped': 2,
@@ -45,9 +44,12 @@ def batches(start, *, signal_at=None, nan_from=None, nan_to=10**9):
 
 
 def stages(steps=(4, 4), rate=1e-3, eval_every=2, **faults):
-    experiments = {'supervised': tiny.experiment(adversarial=None, rate=rate), 'adversarial': tiny.experiment(rate=rate)}
+    experiments = {
+        'supervised': tiny.experiment(adversarial=None, rate=rate),
+        'adversarial': tiny.experiment(rate=rate),
+    }
     return [
-        loop.Stage(name, experiment, count, eval_every, 'l1', lambda start: batches(start, **faults))
+        loop.Stage(name, experiment, count, 0.9, eval_every, 'l1', lambda start: batches(start, **faults))
         for (name, experiment), count in zip(experiments.items(), steps, strict=True)
     ]
 
@@ -115,8 +117,8 @@ def test_the_adversarial_stage_starts_from_the_best_average(whole):
     assert not any('compiling' in line for line in lines)
     end = latest(whole, 'adversarial')
     assert end.step == 8
-    moved = [np.abs(a - b).max() for a, b in zip(jax.tree.leaves(best.ema_params), jax.tree.leaves(end.ema_params))]
-    assert 0 < max(moved) < 0.1  # four steps of Adam at 1e-3 from there, not from elsewhere
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), best.ema_params, end.ema_params)
+    assert 0 < max(jax.tree.leaves(moved)) < 0.1  # four steps of Adam at 1e-3 from there, not from elsewhere
 
 
 def test_early_stopping_counts_evaluations(tmp_path):
@@ -148,7 +150,7 @@ def test_endless_bad_batches_stop_with_a_clear_message(tmp_path):
 def test_an_unknown_best_metric_lists_the_valid_ones():
     """A typing error in best_metric is found before training."""
     with pytest.raises(ValueError, match='valid are psnr'):
-        loop.Stage('supervised', tiny.experiment(), 1, 1, 'beauty', batches)
+        loop.Stage('supervised', tiny.experiment(), 1, 0.9, 1, 'beauty', batches)
 
 
 def test_kill_9_at_any_moment_resumes_to_the_same_bits(tmp_path):

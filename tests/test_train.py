@@ -56,9 +56,7 @@ def test_supervised_stage_leaves_the_discriminator_alone():
     assert_equal(before.discriminator, after.discriminator)
     assert differs(before.generator.params, after.generator.params)
     # The warm-up makes the first decay 0.1.
-    expected = jax.tree.map(
-        lambda old, new: old + 0.9 * (new - old), before.generator.params, after.generator.params
-    )
+    expected = jax.tree.map(lambda old, new: old + 0.9 * (new - old), before.generator.params, after.generator.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), expected, after.ema_params)
 
 
