@@ -319,9 +319,8 @@ def _run_stage(
                 if logbook.active:
                     tqdm.write(_evaluation_line(stage, step, row, metrics, better))
                 if progress['finished']:
-                    log(
-                        f'{stage.name}: stopping early, no better {stage.best_metric} in {settings.patience} evaluations'
-                    )
+                    count = settings.patience
+                    log(f'{stage.name}: stopping early, no better {stage.best_metric} in {count} evaluations')
                     return
                 window = _Window()
 
