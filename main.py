@@ -45,7 +45,7 @@ def main(_: list[str]) -> None:
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
     if not flags.FLAGS['verbosity'].present:
-        logging.set_verbosity(logging.ERROR)  # Orbax tells every detail at INFO
+        logging.set_verbosity(logging.FATAL)  # Orbax tells every detail, and a full disk with a page of traceback
     # Imported here: --help and a wrong flag answer at once.
     import jax
 

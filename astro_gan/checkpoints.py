@@ -7,6 +7,7 @@ leaves the earlier checkpoints as they were; the next start removes what was lef
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from astro_gan.state import GANState
+
+SPARE_BYTES = 2**20  # for Orbax's own files, and the logs that a run writes besides
 
 
 def _score(metrics: dict[str, float]) -> float:
@@ -52,21 +55,21 @@ def save(manager: ocp.CheckpointManager, state: GANState, progress: dict[str, An
         score: higher is better; None for a save without an evaluation, which never counts as the best.
 
     Raises:
-        OSError: the checkpoint could not be written (a full disk, say); the earlier ones are intact.
+        OSError: too little space is left on the disk; the earlier checkpoints are intact.
     """
     step = int(state.step)
     if step in manager.all_steps():
         return
+    needed = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(state)) + SPARE_BYTES
+    # Asked first: Orbax would find a full disk out in the middle, and leave a page of tracebacks.
+    free = shutil.disk_usage(manager.directory).free
+    if free < needed:
+        raise OSError(
+            f'{manager.directory}: {free / 2**20:.1f} MiB are free and checkpoint {step} needs {needed / 2**20:.1f}; '
+            'the earlier ones are kept: make room, and start the same command again'
+        )
     args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress))
-    try:
-        manager.save(step, args=args, metrics=None if score is None else {'score': score}, force=True)
-    except OSError:
-        raise
-    except Exception as error:  # tensorstore reports a full disk as a ValueError of several lines
-        text = str(error)
-        if 'No space left' in text or 'RESOURCE_EXHAUSTED' in text or 'Disk quota' in text:
-            raise OSError(f'{manager.directory}: no space left for checkpoint {step}; earlier ones are kept') from error
-        raise
+    manager.save(step, args=args, metrics=None if score is None else {'score': score}, force=True)
 
 
 def restore(manager: ocp.CheckpointManager, like: GANState, step: int) -> tuple[GANState, dict[str, Any]]:

@@ -21,14 +21,10 @@ def get_config(variant: str = 'default') -> ConfigDict:
     config.generator.residual_scale = 1.0  # 0.1 for the full network
     config.generator.bicubic_start = True  # the fresh network is bicubic interpolation
 
-    config.supervised.steps = 2000
+    config.supervised.steps = 1200
     config.supervised.learning_rate = 5e-4
 
-    config.adversarial.steps = 300
-    config.adversarial.batch_size = 8
-    config.adversarial.learning_rate = 1e-4
-    config.adversarial.pixel_weight = 1.0
-    config.adversarial.feature_weight = 0.1
+    config.adversarial.steps = 200
 
     if variant == 'smoke':
         config = common.smoke(config)

@@ -1,6 +1,7 @@
 """Checkpoints: the latest two and the best, whole or absent."""
 
 import math
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -60,3 +61,14 @@ def test_another_networks_checkpoint_is_one_clear_line(state, tmp_path):
         with pytest.raises(ValueError, match='choose another --workdir') as caught:
             checkpoints.restore(manager, other, 1)
     assert '\n' not in str(caught.value)
+
+
+def test_a_full_disk_is_one_line_and_costs_nothing(state, tmp_path, monkeypatch):
+    """Without room for a whole checkpoint none is begun; the earlier one is there for the next start."""
+    with checkpoints.open_manager(tmp_path) as manager:
+        checkpoints.save(manager, at(state, 1), {}, -1.0)
+        monkeypatch.setattr('shutil.disk_usage', lambda path: SimpleNamespace(free=1000))
+        with pytest.raises(OSError, match='make room'):
+            checkpoints.save(manager, at(state, 2), {}, -1.0)
+        assert manager.all_steps() == [1]
+    assert not list(tmp_path.glob('2*'))
