@@ -4,6 +4,7 @@ python main.py --config=configs/wdsr.py [--mode=train|evaluate|export] [--workdi
 """
 
 import os
+import shlex
 import sys
 
 from absl import app, flags, logging
@@ -49,18 +50,22 @@ def main(_: list[str]) -> None:
     # Imported here: --help and a wrong flag answer at once.
     import jax
 
-    from astro_gan.loop import Interrupted, TrainingError
+    from astro_gan.loop import Interrupted
     from experiments import runner
 
-    workdir = WORKDIR.value or f'runs/{CONFIG.value.name}'
+    workdir = os.path.expanduser(WORKDIR.value or f'runs/{CONFIG.value.name}')
+    again = shlex.join([os.path.relpath(sys.executable), *sys.argv])
     try:
         if PROCESS_COUNT.value > 1:
             jax.distributed.initialize(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value)
         getattr(runner, MODE.value)(CONFIG.value, workdir)
     except Interrupted as stop:
-        print(f'{stop}; everything is saved. To go on: python {" ".join(sys.argv)}', flush=True)
+        print(f'{stop}; everything is saved. To go on: {again}', flush=True)
         sys.exit(128 + stop.signum)
-    except (ValueError, OSError, TrainingError) as error:
+    except KeyboardInterrupt:
+        print(f'stopped; what was saved before is as it was. To go on: {again}', flush=True)
+        sys.exit(130)
+    except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: training that diverges, hosts that do not meet
         if DEBUG.value:
             raise
         sys.exit(f'error: {" ".join(str(error).split())}')

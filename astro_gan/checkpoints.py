@@ -27,8 +27,8 @@ def _score(metrics: dict[str, float]) -> float:
     return score if math.isfinite(score) else -math.inf
 
 
-def open_manager(directory: str | Path) -> ocp.CheckpointManager:
-    """The checkpoints below `directory` (made if missing)."""
+def open_manager(directory: str | Path, *, read_only: bool = False) -> ocp.CheckpointManager:
+    """The checkpoints below `directory` (made if missing); `read_only` leaves a running training's saves alone."""
     policy = checkpoint_managers.AnyPreservationPolicy(
         [
             checkpoint_managers.LatestN(2),
@@ -38,7 +38,8 @@ def open_manager(directory: str | Path) -> ocp.CheckpointManager:
     options = ocp.CheckpointManagerOptions(
         preservation_policy=policy,
         best_fn=_score,
-        cleanup_tmp_directories=True,
+        cleanup_tmp_directories=not read_only,
+        read_only=read_only,
         # The step donates the state's buffers, so a save has to be done with them before the next step starts.
         enable_async_checkpointing=False,
     )
@@ -62,7 +63,7 @@ def save(manager: ocp.CheckpointManager, state: GANState, progress: dict[str, An
         return
     needed = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(state)) + SPARE_BYTES
     # Asked first: Orbax would find a full disk out in the middle, and leave a page of tracebacks.
-    free = shutil.disk_usage(manager.directory).free
+    free = _agreed(shutil.disk_usage(manager.directory).free)
     if free < needed:
         raise OSError(
             f'{manager.directory}: {free / 2**20:.1f} MiB are free and checkpoint {step} needs {needed / 2**20:.1f}; '
@@ -70,6 +71,15 @@ def save(manager: ocp.CheckpointManager, state: GANState, progress: dict[str, An
         )
     args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress))
     manager.save(step, args=args, metrics=None if score is None else {'score': score}, force=True)
+
+
+def _agreed(value: int) -> int:
+    """The first host's value: all hosts raise, or none, as saving is a joint affair."""
+    if jax.process_count() == 1:
+        return value
+    from jax.experimental import multihost_utils
+
+    return int(multihost_utils.broadcast_one_to_all(np.float64(value)))
 
 
 def restore(manager: ocp.CheckpointManager, like: GANState, step: int) -> tuple[GANState, dict[str, Any]]:

@@ -27,6 +27,7 @@ from astro_gan.images import to_uint8
 from astro_gan.models import make_generator
 
 FORMAT = 1
+TOLERANCE = 1e-3  # in units of the output's range; float32 rounding stays far below
 SHIPPED = Path(__file__).parent / 'weights'
 
 
@@ -104,6 +105,7 @@ def export_model(
 
     Raises:
         ValueError: `directory` exists and is no exported model.
+        RuntimeError: the written forms do not agree.
     """
     directory = Path(directory)
     if directory.exists() and not (directory / 'model.json').exists():
@@ -125,6 +127,9 @@ def export_model(
     difference = _verify(Model(full, generator, variables), temporary)
     old = directory.with_name(f'.{directory.name}.old')
     shutil.rmtree(old, ignore_errors=True)
+    if not difference < TOLERANCE:
+        shutil.rmtree(temporary)
+        raise RuntimeError(f'{directory}: the exported forms differ by {difference:.1e}; nothing was exported')
     if directory.exists():
         directory.rename(old)
     temporary.rename(directory)

@@ -17,8 +17,8 @@ import numpy as np
 from tqdm import tqdm
 
 from astro_gan import checkpoints
+from astro_gan.evaluation import choose_samples, evaluate, make_predict, sample_picture
 from astro_gan.experiment import Batch, Experiment
-from astro_gan.images import comparison_grid
 from astro_gan.logbook import Logbook
 from astro_gan.state import GANState, create_state, start_stage
 from astro_gan.train import make_eval_step, make_train_step, replicate
@@ -76,40 +76,6 @@ def _stop_signals() -> Iterator[list[int]]:
             signal.signal(signum, old)
 
 
-def evaluate(
-    eval_step: Callable[..., Any], params: Any, batch_stats: Any, batches: Iterable[Batch]
-) -> dict[str, np.ndarray]:
-    """Per-tile metrics `{name: [tiles]}` over all batches, padding left out, in the tiles' own order."""
-    parts = [jax.tree.map(np.asarray, eval_step(params, batch_stats, batch)) for batch in batches]
-    table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    real = table.pop('mask') > 0
-    order = np.argsort(table.pop('index')[real], kind='stable')
-    return {name: values[real][order] for name, values in table.items()}
-
-
-def choose_samples(batches: Iterable[Batch], count: int) -> dict[str, np.ndarray]:
-    """The `count` tiles with the most structure (standard deviation of the target): 'input' and 'target' `[n, ...]`."""
-    best: list[tuple[float, int, np.ndarray, np.ndarray]] = []
-    for batch in batches:
-        flat = {name: np.asarray(values).reshape(-1, *values.shape[2:]) for name, values in batch.items()}
-        for mask, index, low, high in zip(*(flat[k] for k in ('mask', 'index', 'input', 'target')), strict=True):
-            if mask:
-                best.append((float(high.std()), -int(index), low, high))
-        best = sorted(best, key=lambda item: item[:2], reverse=True)[:count]
-    return {'input': np.stack([item[2] for item in best]), 'target': np.stack([item[3] for item in best])}
-
-
-def make_predict(experiment: Experiment) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
-    """`(params, batch_stats, inputs [n, h, w, C]) -> [n, H, W, 3]` in [0, 1], on this host alone."""
-
-    @jax.jit
-    def apply(params: Any, batch_stats: Any, images: jax.Array) -> jax.Array:
-        variables = {'params': params, 'batch_stats': batch_stats}
-        return experiment.to_rgb(images, experiment.generator.apply(variables, images, train=False))
-
-    return lambda params, batch_stats, images: np.asarray(apply(*jax.device_get((params, batch_stats)), images))
-
-
 def _agreed(stop: list[int]) -> int:
     """The signal that any host has received (0: none), the same answer on every host."""
     mine = stop[0] if stop else 0
@@ -150,7 +116,7 @@ class Settings:
     log_every: int
     patience: int
     max_skipped: int  # skipped steps in a row that bring the last checkpoint's weights back
-    max_rollbacks: int  # roll-backs after which training stops
+    max_rollbacks: int  # roll-backs (with no clean evaluation between them) after which the next one stops training
     samples: int  # rows of the sample pictures
 
 
@@ -182,7 +148,7 @@ def train(
     fresh = create_state(stages[0].experiment, jax.random.key(settings.seed), spec)
     active = jax.process_index() == 0
     logbook = Logbook(workdir, active=active)
-    samples = choose_samples(eval_batches, settings.samples)
+    samples = choose_samples(eval_batches, settings.samples) if active else None
     previous: GANState | None = None
     with _stop_signals() as stop:
         try:
@@ -230,7 +196,7 @@ def _start(
         return state, progress
     state = start_stage(previous, stage.experiment) if previous is not None else initial_state(fresh)
     state = jax.device_get(state)
-    progress = {'first_step': int(state.step), 'best': None, 'since_best': 0, 'finished': False}
+    progress = {'first_step': int(state.step), 'best': None, 'since_best': 0, 'rollbacks': 0, 'finished': False}
     # Training has something to roll back to from its first step on, and an unwritable workdir shows at once.
     checkpoints.save(manager, state, progress, None)
     return state, progress
@@ -243,7 +209,7 @@ def _run_stage(
     manager: Any,
     batches: Iterator[Batch],
     eval_batches: Iterable[Batch],
-    samples: dict[str, np.ndarray],
+    samples: dict[str, np.ndarray] | None,
     logbook: Logbook,
     settings: Settings,
     stop: list[int],
@@ -256,12 +222,9 @@ def _run_stage(
     if experiment.critic_steps > 1:
         critic_step = make_train_step(experiment, ema_decay=stage.ema_decay, seed=settings.seed, update_generator=False)
     eval_step, predict = make_eval_step(experiment), make_predict(experiment)
-    before_output = [samples['input'], np.asarray(experiment.baseline(samples['input']))]
-    truth = np.asarray(experiment.to_rgb(samples['input'], samples['target']))
     step, first = int(state.step), progress['first_step']
     state = replicate(state)
     last = first + stage.steps
-    rollbacks = 0
     window = _Window()
     pending: list[dict[str, jax.Array]] = []
     log(f'{stage.name}: steps {step} to {last}; compiling the first step ...')
@@ -295,10 +258,11 @@ def _run_stage(
                 window.terms += fetched
                 pending = []
                 if int(state.skipped) >= settings.max_skipped:
-                    rollbacks += 1
-                    state = _roll_back(state, manager, step, rollbacks, settings, log)
+                    progress = progress | {'rollbacks': progress['rollbacks'] + 1}
+                    state = _roll_back(state, manager, step, progress['rollbacks'], settings, log)
                 if at_log:
-                    scalars = {name: float(np.mean([t[name] for t in fetched if name in t])) for name in fetched[-1]}
+                    names = dict.fromkeys(name for terms in fetched for name in terms)
+                    scalars = {name: float(np.mean([t[name] for t in fetched if name in t])) for name in names}
                     logbook.scalars(step, scalars)
                     bar.set_postfix(loss=f'{scalars.get("generator/loss", math.nan):.4f}')
             if at_eval:
@@ -308,14 +272,18 @@ def _run_stage(
                 value = metrics[f'eval/{stage.best_metric}']
                 score = value if stage.best_metric in HIGHER_IS_BETTER else -value
                 better = math.isfinite(score) and (progress['best'] is None or score > progress['best'])
+                if not row['skipped_steps']:
+                    progress = progress | {'rollbacks': 0}  # that trouble is over
                 if better:
                     progress = progress | {'best': score, 'since_best': 0}
                 else:
                     progress = progress | {'since_best': progress['since_best'] + 1}
                 progress['finished'] = progress['since_best'] >= settings.patience
+                # The record first: a kill in between repeats it, and never leaves a checkpoint without its row.
+                if samples is not None:
+                    outputs = predict(state.ema_params, state.generator.batch_stats, samples['input'])
+                    logbook.evaluation(row | metrics, sample_picture(experiment, samples, outputs))
                 checkpoints.save(manager, jax.device_get(state), progress, score)
-                outputs = predict(state.ema_params, state.generator.batch_stats, samples['input'])
-                logbook.evaluation(row | metrics, comparison_grid([*before_output, outputs, truth]))
                 if logbook.active:
                     tqdm.write(_evaluation_line(stage, step, row, metrics, better))
                 if progress['finished']:
@@ -324,7 +292,7 @@ def _run_stage(
                     return
                 window = _Window()
 
-            signum = _agreed(stop) if jax.process_count() == 1 or at_log else 0
+            signum = _agreed(stop) if jax.process_count() == 1 or at_log or at_eval else 0
             if signum:
                 if not at_eval:
                     checkpoints.save(manager, jax.device_get(state), progress, None)

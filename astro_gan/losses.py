@@ -6,8 +6,8 @@ The adversarial losses come in pairs `(discriminator, generator)`, selected by n
     generator(real_logits, fake_logits) -> scalar
 
 Logits are `[n, ...]` of any shape: one value per image or a patch map. `real_label` is one-sided label smoothing
-(Salimans et al. 2016, section 3.4): 0.9 keeps the discriminator from growing overconfident; only the losses built on
-cross-entropy read it.
+(Salimans et al. 2016, section 3.4): 0.9 keeps the discriminator from growing overconfident; wasserstein and hinge have
+no labels and ignore it.
 """
 
 from __future__ import annotations

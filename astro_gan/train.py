@@ -39,6 +39,12 @@ def _apply(
     return output, updates.get('batch_stats', {})
 
 
+def _logits(module: Any, params: Any, batch_stats: Any, images: jax.Array) -> tuple[jax.Array, Any]:
+    """The discriminator's logits for the batches of all devices (some losses average over them), new statistics."""
+    logits, batch_stats = _apply(module, params, batch_stats, images)
+    return jax.lax.all_gather(logits, AXIS, tiled=True), batch_stats
+
+
 def _update(net: NetState, tx: optax.GradientTransformation, grads: Any, batch_stats: Any) -> NetState:
     updates, opt_state = tx.update(grads, net.opt_state, net.params)
     return NetState(
@@ -70,8 +76,8 @@ def _discriminator_grads(
     assert experiment.discriminator_loss is not None
 
     def loss_fn(params: Any) -> tuple[jax.Array, tuple[Any, Terms]]:
-        real_logits, stats = _apply(experiment.discriminator, params, net.batch_stats, real)
-        fake_logits, stats = _apply(experiment.discriminator, params, stats, fake)
+        real_logits, stats = _logits(experiment.discriminator, params, net.batch_stats, real)
+        fake_logits, stats = _logits(experiment.discriminator, params, stats, fake)
         loss, terms = experiment.discriminator_loss(real_logits, fake_logits)  # type: ignore[misc]
         if experiment.gradient_penalty:
             penalty = gradient_penalty(
@@ -131,9 +137,9 @@ def make_train_step(
                 real_logits = fake_logits = None
                 if adversarial:
                     net = discriminator
-                    fake_logits, _ = _apply(experiment.discriminator, net.params, net.batch_stats, prediction)
+                    fake_logits, _ = _logits(experiment.discriminator, net.params, net.batch_stats, prediction)
                     # Most losses ignore the real logits; the compiler then drops this pass.
-                    real_logits, _ = _apply(experiment.discriminator, net.params, net.batch_stats, batch['target'])
+                    real_logits, _ = _logits(experiment.discriminator, net.params, net.batch_stats, batch['target'])
                 return experiment.generator_loss(prediction, batch, real_logits, fake_logits)
 
             (loss, new_terms), cotangent = jax.value_and_grad(loss_fn, has_aux=True)(prediction)

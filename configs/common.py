@@ -30,7 +30,7 @@ def super_resolution() -> ConfigDict:
     config.log_every = 20  # steps between scalars for TensorBoard
     config.patience = 10  # evaluations without a better score that end a stage
     config.max_skipped = 5  # non-finite steps in a row that bring the last checkpoint's weights back
-    config.max_rollbacks = 3  # roll-backs that end the training with an error
+    config.max_rollbacks = 3  # roll-backs in a row (no clean evaluation between); one more ends the training
     config.sample_rows = 4  # rows of the sample pictures
 
     config.generator = ConfigDict()  # `name` and the fields of astro_gan.models.GENERATORS[name]
@@ -49,13 +49,12 @@ def super_resolution() -> ConfigDict:
     config.content.vgg_file = ''  # safetensors with torchvision's names, in place of the hub
 
     config.supervised = _stage()
-    config.supervised.best_metric = 'l1'
 
     config.adversarial = _stage()
     config.adversarial.loss = 'minimax'  # minimax, wasserstein, least_squares, hinge or relativistic
     config.adversarial.eval_every = 50
     config.adversarial.ema_decay = 0.98  # the stage is short
-    config.adversarial.real_label = 1.0  # one-sided label smoothing: 0.9
+    config.adversarial.real_label = 1.0  # one-sided label smoothing: 0.9; wasserstein and hinge have no labels
     config.adversarial.critic_steps = 1  # discriminator updates per generator update (Wasserstein: 5)
     config.adversarial.gradient_penalty = 0.0  # weight of the penalty (Wasserstein: 10)
     config.adversarial.adversarial_weight = 5e-3
@@ -109,8 +108,8 @@ def smoke(config: ConfigDict) -> ConfigDict:
 def paper(config: ConfigDict) -> ConfigDict:
     """The full schedule of the SRGAN paper's adversarial stage and discriminator (section 3.2), for a real data set."""
     config.log_every = 100
-    config.supervised.eval_every = 5000
-    config.adversarial.eval_every = 5000
+    config.supervised.eval_every = 10_000
+    config.adversarial.eval_every = 10_000
     config.adversarial.ema_decay = 0.999
     config.discriminator.features = 64
     config.discriminator.hidden = 1024

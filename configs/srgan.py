@@ -25,7 +25,6 @@ def get_config(variant: str = 'default') -> ConfigDict:
     config.supervised.steps = 1200
     config.supervised.learning_rate = 5e-4
     config.supervised.pixel_loss = 'mse'
-    config.supervised.best_metric = 'l1'
 
     config.adversarial.steps = 200
 

@@ -5,7 +5,7 @@ python main.py --config=configs/wdsr.py:smoke    # seconds, for tests
 python main.py --config=configs/wdsr.py:paper --config.dataset.folder=DIR   # the papers' schedule
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, config_dict
 
 from configs import common
 
@@ -19,11 +19,11 @@ def get_config(variant: str = 'default') -> ConfigDict:
     config.generator.variant = 'b'  # a: 3x3 expansion; b: 1x1 expansion and a low-rank layer
     config.generator.features = 32
     config.generator.blocks = 8
-    config.generator.expansion = 6  # papers: 4 for a, 6 for b
+    config.generator.expansion = config_dict.placeholder(int)  # None: the paper's 4 for a, 6 for b
     config.generator.low_rank = 0.8  # b only
     config.generator.bicubic_start = True  # the fresh network is bicubic interpolation
 
-    config.supervised.steps = 1500
+    config.supervised.steps = 2000
     config.supervised.learning_rate = 1e-3
 
     config.adversarial.steps = 200

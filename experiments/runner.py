@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from astro_gan import checkpoints, loop
+from astro_gan.evaluation import choose_samples, make_predict
+from astro_gan.evaluation import evaluate as evaluate_tiles
 from astro_gan.experiment import Batch, Experiment
 from astro_gan.export import export_model, load_model
 from astro_gan.images import comparison_grid
@@ -20,7 +22,7 @@ from astro_gan.logbook import read_rows, save_picture, write_rows
 from astro_gan.state import GANState, state_shape
 from astro_gan.train import make_eval_step
 from experiments import super_resolution
-from experiments.settings import claim_workdir
+from experiments.settings import claim_workdir, lock_workdir
 
 TASKS = {'super_resolution': super_resolution}
 STAGES = ('supervised', 'adversarial')
@@ -39,12 +41,12 @@ def _task(config: ConfigDict) -> Any:
     return TASKS[config.task]
 
 
-def _stages(config: ConfigDict) -> dict[str, Experiment]:
+def _stages(config: ConfigDict, *, training: bool) -> dict[str, Experiment]:
     task = _task(config)
     names = [name for name in STAGES if config[name].steps > 0]
     if not names:
         raise ValueError('config.supervised.steps and config.adversarial.steps are both 0: nothing to train')
-    return {name: task.make(config, name) for name in names}
+    return {name: task.make(config, name, training=training) for name in names}
 
 
 def _open_source(config: ConfigDict, split: str, minimum_size: int) -> Any:
@@ -122,13 +124,13 @@ def _initial_state(config: ConfigDict) -> Callable[[GANState], GANState]:
     """Loads the generator of `config.init_from`, if any, into a fresh state."""
     if not config.init_from:
         return lambda state: state
-    model = load_model(config.init_from)
 
     def load(state: GANState) -> GANState:
+        model = load_model(Path(config.init_from).expanduser())
+        theirs, ours = model.description['generator'], _task(config).describe(config)['generator']
+        if theirs != ours:
+            raise ValueError(f'config.init_from: {config.init_from} holds another generator: {theirs}, not {ours}')
         params, stats = model.variables['params'], model.variables.get('batch_stats', {})
-        fits = [jax.tree.map(jnp.shape, tree) for tree in (params, state.generator.params)]
-        if fits[0] != fits[1]:
-            raise ValueError(f'config.init_from: {config.init_from} holds another generator than this config')
         return state.replace(
             generator=state.generator.replace(params=params, batch_stats=stats),
             ema_params=params,
@@ -139,12 +141,18 @@ def _initial_state(config: ConfigDict) -> Callable[[GANState], GANState]:
 
 def train(config: ConfigDict, workdir: str) -> None:
     """Train all stages, then evaluate them on the test split."""
-    folder = Path(workdir)
+    folder, first = Path(workdir), jax.process_index() == 0
     log(f'astro_gan: {config.name} ({config.task}), {jax.device_count()} {jax.default_backend()} device(s), {folder}/')
-    experiments = _stages(config)
+    experiments = _stages(config, training=True)
     _check_devices(config, experiments)
-    for line in claim_workdir(config, folder, write=jax.process_index() == 0):
+    for line in claim_workdir(config, folder, write=first):
         log(line)
+    with lock_workdir(folder) if first else contextlib.nullcontext():
+        _train(config, folder, experiments)
+    evaluate(config, workdir)
+
+
+def _train(config: ConfigDict, folder: Path, experiments: dict[str, Experiment]) -> None:
     source = _open_source(config, 'train', config.dataset.crop_size)
     stages = [
         loop.Stage(
@@ -173,7 +181,6 @@ def train(config: ConfigDict, workdir: str) -> None:
         ),
         log=log,
     )
-    evaluate(config, workdir)
 
 
 def _best_states(
@@ -188,7 +195,7 @@ def _best_states(
             continue
         spec = jax.ShapeDtypeStruct((1, *experiment.input_shape), np.float32)
         like = state_shape(experiment, spec)
-        with checkpoints.open_manager(directory) as manager:
+        with checkpoints.open_manager(directory, read_only=True) as manager:
             step = manager.best_step()
             if step is not None and manager.metrics(step) is not None:
                 state, _ = checkpoints.restore(manager, like, step)
@@ -201,25 +208,29 @@ def _best_states(
 def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     """Measure the baseline and every stage's best weights on the test split; print and keep the table."""
     folder = Path(workdir)
-    experiments = _stages(config)
+    experiments = _stages(config, training=False)
     states = _best_states(config, folder, experiments)
     first = next(iter(experiments.values()))
     batches = _eval_batches(config, 'test', first)
     baseline = _task(config).BASELINE
-    per_image = {baseline: loop.evaluate(make_eval_step(first, baseline=True), {}, {}, batches)}
-    samples = loop.choose_samples(batches, config.sample_rows)
-    columns = [samples['input'], np.asarray(first.baseline(samples['input']))]
+    per_image = {baseline: evaluate_tiles(make_eval_step(first, baseline=True), {}, {}, batches)}
     for name, (state, _) in states.items():
         params, stats = state.ema_params, state.generator.batch_stats
         title = f'{config.name} {name}'
-        per_image[title] = loop.evaluate(make_eval_step(experiments[name]), params, stats, batches)
-        columns.append(loop.make_predict(experiments[name])(params, stats, samples['input']))
-    columns.append(samples['target'])
+        per_image[title] = evaluate_tiles(make_eval_step(experiments[name]), params, stats, batches)
     table = {name: {key: float(value.mean()) for key, value in values.items()} for name, values in per_image.items()}
     if jax.process_index() == 0:
         count = len(next(iter(per_image[baseline].values())))
         log(format_table(table, f'test split, {count} tiles of {config.dataset.eval_tile} px'))
-        write_rows(folder / 'test.csv', [{'system': name, **row} for name, row in table.items()])
+        steps = {f'{config.name} {name}': checkpoint['step'] for name, (_, checkpoint) in states.items()}
+        rows = [{'system': name, 'step': steps.get(name, 0), **row} for name, row in table.items()]
+        write_rows(folder / 'test.csv', rows)
+        samples = choose_samples(batches, config.sample_rows)
+        columns = [samples['input'], np.asarray(first.baseline(samples['input']))]
+        for name, (state, _) in states.items():
+            predict = make_predict(experiments[name])
+            columns.append(predict(state.ema_params, state.generator.batch_stats, samples['input']))
+        columns.append(samples['target'])
         (folder / 'samples').mkdir(exist_ok=True)
         save_picture(folder / 'samples' / 'test.png', comparison_grid(columns))
         log(f'pictures (input, {", ".join(table)}, truth): {folder}/samples/test.png; all metrics: {folder}/test.csv')
@@ -247,7 +258,7 @@ def format_table(table: dict[str, dict[str, float]], title: str) -> str:
 def export(config: ConfigDict, workdir: str) -> None:
     """Write the best weights of every stage to <workdir>/export/<stage>."""
     folder = Path(workdir)
-    states = _best_states(config, folder, _stages(config))
+    states = _best_states(config, folder, _stages(config, training=False))
     if jax.process_index() != 0:
         return
     dataset = config.dataset
@@ -256,7 +267,7 @@ def export(config: ConfigDict, workdir: str) -> None:
             'name': f'{config.name}_{name}',
             'training_data': {'name': dataset.folder or dataset.name, 'split': 'train'},
             'checkpoint': checkpoint,
-            'metrics': _test_row(folder, f'{config.name} {name}'),
+            'metrics': _test_row(folder, f'{config.name} {name}', checkpoint['step']),
             'config': json.loads(config.to_json()),
         }
         directory, difference = export_model(
@@ -268,9 +279,9 @@ def export(config: ConfigDict, workdir: str) -> None:
         )
 
 
-def _test_row(folder: Path, system: str) -> dict[str, Any]:
-    """The system's row of test.csv, if there is one yet."""
+def _test_row(folder: Path, system: str, step: int) -> dict[str, Any]:
+    """The system's row of test.csv, if these weights have been measured."""
     for row in read_rows(folder / 'test.csv'):
-        if row['system'] == system:
-            return {'split': 'test'} | {key: value for key, value in row.items() if key != 'system'}
+        if (row['system'], row['step']) == (system, step):
+            return {'split': 'test'} | {key: value for key, value in row.items() if key not in ('system', 'step')}
     return {}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 # What decides the shape of a run's checkpoints or the meaning of its numbers; the rest may change between sessions.
-FIXED = ('task', 'factor', 'generator', 'discriminator', 'dataset.name', 'dataset.folder')
+FIXED = ('task', 'factor', 'generator', 'discriminator', 'dataset', 'supervised.best_metric', 'adversarial.best_metric')
+FREE = ('dataset.data_dir', 'dataset.cache_mib', 'dataset.eval_batch_size', 'dataset.crop_size')
 
 
 def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
@@ -24,8 +28,9 @@ def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
 def explain_flag_error(error: Exception, argv: list[str]) -> str:
     """One line for an error in the flags; for an unknown setting, with the valid ones of its group."""
     config: Any = None
-    for argument in argv[1:]:
-        name, _, value = argument.lstrip('-').partition('=')
+    for argument, following in zip(argv[1:], [*argv[2:], ''], strict=True):
+        name, equals, value = argument.lstrip('-').partition('=')
+        value = value if equals else following
         if name == 'config':
             try:
                 config = _load(value)
@@ -54,6 +59,21 @@ def _load(value: str) -> ConfigDict:
     return namespace['get_config'](*([variant] if variant else []))
 
 
+@contextlib.contextmanager
+def lock_workdir(workdir: Path) -> Iterator[None]:
+    """Keep a second training out of `workdir`; the system lets go of the lock when the process ends, however it does.
+
+    Raises:
+        ValueError: another training holds it.
+    """
+    with (workdir / '.lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f'{workdir}: another training is running there; choose another --workdir') from None
+        yield
+
+
 def claim_workdir(config: ConfigDict, workdir: Path, *, write: bool) -> list[str]:
     """Make `workdir` and keep the config in it; or see that it belongs to this config.
 
@@ -65,9 +85,10 @@ def claim_workdir(config: ConfigDict, workdir: Path, *, write: bool) -> list[str
         OSError: the workdir cannot be written.
     """
     path = workdir / 'config.json'
+    begun = any(workdir.glob('checkpoints/*/[0-9]*'))  # before its first checkpoint a run may still become another
     now = json.loads(config.to_json())
     lines = []
-    if path.exists():
+    if begun and path.exists():
         try:
             before = json.loads(path.read_text())
         except ValueError as error:
@@ -77,7 +98,9 @@ def claim_workdir(config: ConfigDict, workdir: Path, *, write: bool) -> list[str
             if old.get(name) == new.get(name):
                 continue
             change = f'config.{name} is {new.get(name)!r}, and was {old.get(name)!r}'
-            if name.startswith(FIXED):
+            if not write and name.startswith('dataset'):
+                continue  # a trained network may be measured on other pictures
+            if name.startswith(FIXED) and name not in FREE:
                 raise ValueError(f'{workdir} holds the run of another config: {change}; choose another --workdir')
             lines.append(f'changed since this run began: {change}')
     if write:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
 import jax
@@ -34,16 +35,17 @@ def generator_fields(config: ConfigDict) -> dict[str, Any]:
     return fields
 
 
-def _batch_norm_axis(name: str) -> dict[str, str]:
-    return {'axis_name': AXIS} if name == 'srresnet' else {}
+def _transformation(
+    stage: ConfigDict, name: str, *, peak: float, clip: float, every: int = 1
+) -> optax.GradientTransformation:
+    """Adam with clipping and a learning-rate schedule; the same state tree for every setting.
 
-
-def _transformation(stage: ConfigDict, name: str, peak: float, clip: float) -> optax.GradientTransformation:
-    """Adam with clipping and a learning-rate schedule; the same state tree for every setting."""
+    `every`: the network is updated at one step in so many; the schedule counts steps, not updates.
+    """
     schedules = {
         'constant': lambda: optax.constant_schedule(peak),
-        'cosine': lambda: optax.cosine_decay_schedule(peak, max(stage.steps, 1)),
-        'step': lambda: optax.exponential_decay(peak, stage.decay_every, stage.decay_rate, staircase=True),
+        'cosine': lambda: optax.cosine_decay_schedule(peak, max(stage.steps // every, 1)),
+        'step': lambda: optax.exponential_decay(peak, stage.decay_every / every, stage.decay_rate, staircase=True),
     }
     schedule = _select(schedules, stage.decay, f'{name}.decay')()
     return optax.chain(
@@ -53,12 +55,12 @@ def _transformation(stage: ConfigDict, name: str, peak: float, clip: float) -> o
     )
 
 
-def _generator_loss(config: ConfigDict, stage: ConfigDict, name: str) -> Any:
+def _generator_loss(config: ConfigDict, stage: ConfigDict, name: str, *, training: bool) -> Any:
     """`(prediction, batch, real_logits, fake_logits) -> (loss, terms)` with the stage's weights."""
     pixel = _select(losses.PIXEL, stage.pixel_loss, f'{name}.pixel_loss')
     content, vgg = config.content, None
-    if stage.feature_weight:
-        vgg = load_vgg(content.network, content.vgg_file or None, content.layer)
+    if stage.feature_weight and training:
+        vgg = load_vgg(content.network, os.path.expanduser(content.vgg_file) or None, content.layer)
 
     def loss_fn(prediction: jax.Array, batch: Any, real_logits: Any, fake_logits: Any) -> Any:
         terms = {}
@@ -89,18 +91,38 @@ def _discriminator_loss(stage: ConfigDict) -> Any:
     return loss_fn
 
 
-def make(config: ConfigDict, stage_name: str) -> Experiment:
-    """The record of the stage 'supervised' or 'adversarial'.
+def _check_numbers(config: ConfigDict, stage: ConfigDict, name: str) -> None:
+    """Raise ValueError for a number that would fail, or mislead, only later."""
+    counts = {f'config.{key}': config[key] for key in ('log_every', 'patience', 'max_skipped', 'sample_rows')}
+    for key in ('crop_size', 'eval_tile', 'eval_batch_size'):
+        counts[f'config.dataset.{key}'] = config.dataset[key]
+    for key in ('batch_size', 'eval_every', 'critic_steps', 'decay_every'):
+        if key in stage:
+            counts[f'config.{name}.{key}'] = stage[key]
+    for setting, value in counts.items():
+        if value < 1:
+            raise ValueError(f'{setting}: {value} is too small; it must be at least 1')
+    for key in ('crop_size', 'eval_tile'):
+        if config.dataset[key] % config.factor:
+            raise ValueError(f'config.dataset.{key}: {config.dataset[key]} is no multiple of factor {config.factor}')
+    smallest = max(32, 2 * config.factor + 11)  # LPIPS, and SSIM's window inside the border
+    if config.dataset.eval_tile < smallest:
+        raise ValueError(f'config.dataset.eval_tile: {config.dataset.eval_tile} is too small; at least {smallest}')
+    weights = ('pixel_weight', 'feature_weight', 'adversarial_weight')
+    if not any(stage[key] for key in weights if key in stage):
+        raise ValueError(f'config.{name}: {", ".join(key for key in weights if key in stage)} are all 0')
+
+
+def make(config: ConfigDict, stage_name: str, *, training: bool = True) -> Experiment:
+    """The record of the stage 'supervised' or 'adversarial'; without `training` the content loss's weights stay unread.
 
     Raises:
         ValueError: a setting is wrong, or weights that a loss needs cannot be had.
     """
     _select(FACTORS, config.factor, 'factor')
     _select(PRECISIONS, config.precision, 'precision')
-    for setting in ('crop_size', 'eval_tile'):
-        if config.dataset[setting] % config.factor:
-            raise ValueError(f'config.dataset.{setting}: {config.dataset[setting]} is no multiple of {config.factor}')
     stage, adversarial = config[stage_name], stage_name == 'adversarial'
+    _check_numbers(config, stage, stage_name)
     if adversarial and stage.gradient_penalty and config.discriminator.norm == 'batch':
         raise ValueError(
             'config.discriminator.norm: a gradient penalty needs none or spectral, not batch, which mixes the samples'
@@ -110,33 +132,37 @@ def make(config: ConfigDict, stage_name: str) -> Experiment:
 
     dtype = PRECISIONS[config.precision]
     name = config.generator.name
-    generator = make_generator(name, **generator_fields(config), **_batch_norm_axis(name), dtype=dtype)
+    generator = make_generator(name, **generator_fields(config), dtype=dtype)
+    if hasattr(generator, 'axis_name'):
+        generator = generator.clone(axis_name=AXIS)  # batch statistics over all devices
     fields = config.discriminator.to_dict()
     discriminator = make_discriminator(fields.pop('name'), **fields, axis_name=AXIS, dtype=dtype)
     factor = config.factor
 
     def preprocess(crop: Any, seed: Any) -> Any:
-        import tensorflow as tf
-
-        from astro_gan.data.degradations import downsample
+        from astro_gan.data.degradations import downsample, to_float
 
         del seed
-        return {'input': downsample(crop, factor), 'target': tf.cast(crop, tf.float32) / 255.0}
+        return {'input': downsample(crop, factor), 'target': to_float(crop)}
 
     low_size = config.dataset.crop_size // factor
     rate = stage.discriminator_learning_rate if adversarial else 0.0
+    critic_steps = stage.critic_steps if adversarial else 1
     return Experiment(
         generator=generator,
         discriminator=discriminator,
-        generator_tx=_transformation(stage, stage_name, stage.learning_rate, config.gradient_clip),
-        discriminator_tx=_transformation(stage, stage_name, rate, config.gradient_clip),
-        generator_loss=_generator_loss(config, stage, stage_name),
+        generator_tx=_transformation(
+            stage, stage_name, peak=stage.learning_rate, clip=config.gradient_clip, every=critic_steps
+        ),
+        discriminator_tx=_transformation(stage, stage_name, peak=rate, clip=config.gradient_clip),
+        generator_loss=_generator_loss(config, stage, stage_name, training=training),
         discriminator_loss=_discriminator_loss(stage) if adversarial else None,
         gradient_penalty=stage.gradient_penalty if adversarial else 0.0,
-        critic_steps=stage.critic_steps if adversarial else 1,
+        critic_steps=critic_steps,
         preprocess=preprocess,
-        to_rgb=lambda low_res, prediction: jnp.clip(prediction, 0.0, 1.0),
-        baseline=lambda low_res: jnp.clip(images.upsample(low_res, factor), 0.0, 1.0),
+        # Rounded to what a file can hold, as the published numbers are.
+        to_rgb=lambda low_res, prediction: images.quantize(prediction),
+        baseline=lambda low_res: images.quantize(images.upsample(low_res, factor)),
         input_shape=(low_size, low_size, 3),
         metrics=functools.partial(metrics.image_metrics, border=factor, lpips_params=load_lpips()),
     )

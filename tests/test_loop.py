@@ -107,18 +107,37 @@ def test_a_finished_run_is_left_as_it_is(whole):
     jax.tree.map(np.testing.assert_array_equal, before, latest(whole, 'adversarial'))
 
 
-def test_the_adversarial_stage_starts_from_the_best_average(whole):
-    """Its first weights are the averaged ones of the best supervised checkpoint; the step counter goes on."""
+def test_the_adversarial_stage_starts_from_the_best_average(tmp_path):
+    """Its first state: averaged weights of the best supervised checkpoint, fresh optimizers, the step going on."""
+    # A rate this high makes the validation worse with every step, so that the best is not the latest.
+    run(tmp_path, stages(steps=(4, 0), rate=0.3))
     like = tiny.fresh_state(tiny.experiment())
-    with checkpoints.open_manager(whole / 'checkpoints' / 'supervised') as manager:
-        best, _ = checkpoints.restore(manager, like, manager.best_step())
-    stage = stages(steps=(4, 0))
-    lines = run(whole, stage)
-    assert not any('compiling' in line for line in lines)
-    end = latest(whole, 'adversarial')
-    assert end.step == 8
-    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), best.ema_params, end.ema_params)
-    assert 0 < max(jax.tree.leaves(moved)) < 0.1  # four steps of Adam at 1e-3 from there, not from elsewhere
+    with checkpoints.open_manager(tmp_path / 'checkpoints' / 'supervised') as manager:
+        assert (manager.best_step(), manager.latest_step()) == (2, 4)
+        best, _ = checkpoints.restore(manager, like, 2)
+    start = latest(tmp_path, 'adversarial')
+    assert start.step == 4
+    jax.tree.map(np.testing.assert_array_equal, best.ema_params, start.generator.params)
+    jax.tree.map(np.testing.assert_array_equal, best.ema_params, start.ema_params)
+    assert start.generator.opt_state[0].count == 0
+    assert best.generator.opt_state[0].count == 2
+
+
+def test_critic_steps_resume_in_their_rhythm(tmp_path):
+    """With two critic steps the generator moves at every other step, also after a stop in between."""
+
+    def critic(**faults):
+        experiment = tiny.experiment(adversarial='wasserstein', penalty=10.0, critic_steps=2)
+        return [loop.Stage('adversarial', experiment, 6, 0.9, 3, 'l1', lambda start: batches(start, **faults))]
+
+    run(tmp_path / 'calm', critic())
+    with pytest.raises(loop.Interrupted):
+        run(tmp_path / 'disturbed', critic(signal_at=2))
+    run(tmp_path / 'disturbed', critic())
+    calm, disturbed = latest(tmp_path / 'calm', 'adversarial'), latest(tmp_path / 'disturbed', 'adversarial')
+    jax.tree.map(np.testing.assert_array_equal, calm, disturbed)
+    assert calm.generator.opt_state[0].count == 3
+    assert calm.discriminator.opt_state[0].count == 6
 
 
 def test_early_stopping_counts_evaluations(tmp_path):
@@ -169,6 +188,8 @@ def test_kill_9_at_any_moment_resumes_to_the_same_bits(tmp_path):
     assert start_run(disturbed).wait() == 0
     assert start_run(calm).wait() == 0
     assert_same_end(disturbed, calm)
+    rows = [[row['step'] for row in read_rows(path / 'evaluations.csv')] for path in (disturbed, calm)]
+    assert rows[0] == rows[1] == list(range(1, 83))
 
 
 def start_run(workdir):

@@ -17,9 +17,10 @@ from PIL import Image
 import astro_gan
 from astro_gan.export import export_model
 from astro_gan.logbook import read_rows
-from astro_gan.state import create_state
-from configs import wdsr
+from astro_gan.state import create_state, state_shape
+from configs import edsr, srgan, wdsr
 from experiments import runner, super_resolution
+from experiments.settings import claim_workdir, lock_workdir
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ('wdsr', 'edsr', 'srgan')
@@ -120,7 +121,8 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 143, err
-    assert 'everything is saved. To go on: python main.py' in out
+    assert 'everything is saved. To go on: ' in out
+    assert f'main.py {flags[0]}' in out
     step = int(out.split('stopped at step ')[1].split(';')[0])
     status, out, err = main(*flags, f'--config.supervised.steps={step + 2}')
     assert status == 0, err
@@ -183,6 +185,9 @@ def test_a_wrong_flag_is_one_line_that_names_the_right_ones(flags, words, tmp_pa
         ({'content.network': 'vgg19', 'content.vgg_file': '/nonexistent'}, ['/nonexistent']),
         ({'content.layer': 'conv9_9'}, ['conv9_9', 'conv3_3']),
         ({'init_from': '/nonexistent'}, ['/nonexistent']),
+        ({'log_every': 0}, ['log_every', 'at least 1']),
+        ({'dataset.eval_tile': 16}, ['eval_tile', '32']),
+        ({'supervised.pixel_weight': 0.0}, ['supervised', 'pixel_weight']),
         ({'task': 'cooking'}, ['task', 'super_resolution']),
     ],
 )
@@ -241,3 +246,45 @@ def test_two_processes_equal_one_with_two_devices(tmp_path):
     for a, b in zip(two, one, strict=True):
         for key in a.keys() - {'stage', 'time/steps_per_second', 'time/data_wait'}:
             np.testing.assert_allclose(a[key], b[key], rtol=2e-3, atol=1e-5, err_msg=key)
+
+
+def test_a_mistake_at_the_start_does_not_claim_the_workdir(tmp_path):
+    """After a start that failed on a wrong folder, the corrected command may use the same workdir."""
+    config = wdsr.get_config('smoke')
+    config.dataset.folder = '/nonexistent'
+    with pytest.raises(ValueError, match='nonexistent'):
+        runner.train(config, str(tmp_path))
+    assert claim_workdir(wdsr.get_config('smoke'), tmp_path, write=True) == []
+
+
+def test_two_trainings_cannot_share_a_workdir(tmp_path):
+    """The second one is told so; when the first has ended the workdir is free again."""
+    with lock_workdir(tmp_path), pytest.raises(ValueError, match='another training'), lock_workdir(tmp_path):
+        pass
+    with lock_workdir(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize('config', [wdsr, edsr, srgan])
+def test_paper_variants_need_vgg19_and_say_so(config, tmp_path, monkeypatch):
+    """Without the hub the error comes before training and names the setting; the networks themselves are valid."""
+    monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
+    with pytest.raises(ValueError, match=r'timm/vgg19.*content\.vgg_file'):
+        runner.train(config.get_config('paper'), str(tmp_path))
+    experiment = super_resolution.make(config.get_config('paper'), 'adversarial', training=False)
+    state = state_shape(experiment, jax.ShapeDtypeStruct((1, *experiment.input_shape), np.float32))
+    assert sum(leaf.size for leaf in jax.tree.leaves(state.generator.params)) > 600_000
+
+
+def test_a_folder_of_pictures_trains(tmp_path, hubble):
+    """dataset.folder: pictures of several sizes, a broken one, an automatic split; the test table at the end."""
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    for number in range(12):
+        Image.fromarray(hubble[number * 40 : number * 40 + 100 + number, :200]).save(folder / f'{number}.png')
+    (folder / 'broken.jpg').write_text('no picture')
+    config = wdsr.get_config('smoke')
+    config.dataset.folder = str(folder)
+    config.adversarial.steps = 0
+    runner.train(config, str(tmp_path / 'run'))
+    assert {row['system'] for row in read_rows(tmp_path / 'run' / 'test.csv')} == {'bicubic', 'wdsr supervised'}

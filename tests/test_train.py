@@ -74,26 +74,29 @@ def test_adversarial_step_moves_both_networks(name):
     assert after.step == 2
 
 
-def test_generator_gradient_comes_from_one_forward_pass():
-    """Content and adversarial terms together give the gradient that a plain jax.grad of their sum gives."""
-    experiment = tiny.experiment(rate=0.0)  # the discriminator stands still, so that it can be compared
+@pytest.mark.parametrize('name', ['minimax', 'relativistic'])
+def test_generator_gradient_comes_from_one_forward_pass(name):
+    """Content and adversarial terms give the gradient that plain jax.grad gives for the whole batch on one device.
+
+    The relativistic loss compares with the average logit: of the whole batch, not of a device's part.
+    """
+    experiment = tiny.experiment(adversarial=name, rate=0.0)  # the discriminator stands still, to be compared
     state = tiny.fresh_state(experiment)
     _, terms = run(experiment)
+    whole = {key: value.reshape(-1, *value.shape[2:]) for key, value in tiny.batch(0).items()}
 
     def loss_fn(params):
-        values = []
-        for device in range(2):
-            low, high = (tiny.batch(0)[name][device] for name in ('input', 'target'))
-            fake = experiment.generator.apply({'params': params}, low)
-            variables = {'params': state.discriminator.params}
-            logits = experiment.discriminator.apply(variables, fake, train=True)
-            values.append(losses.l1(fake, high) + 1e-2 * losses.minimax_generator(None, logits))
-        return sum(values) / 2
+        fake = experiment.generator.apply({'params': params}, whole['input'])
+        variables = {'params': state.discriminator.params}
+        real_logits, fake_logits = (
+            experiment.discriminator.apply(variables, images, train=True) for images in (whole['target'], fake)
+        )
+        return losses.l1(fake, whole['target']) + 1e-2 * losses.ADVERSARIAL[name][1](real_logits, fake_logits)
 
     loss, grads = jax.value_and_grad(loss_fn)(state.generator.params)
     norm = np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(grads)))
     np.testing.assert_allclose(terms['generator/loss'], loss, rtol=1e-5)
-    np.testing.assert_allclose(terms['generator/gradient_norm'], norm, rtol=1e-4)
+    np.testing.assert_allclose(terms['generator/gradient_norm'], norm, rtol=1e-3)
 
 
 def test_critic_step_leaves_the_generator_alone():
@@ -155,11 +158,10 @@ def test_a_bad_batch_never_reaches_the_weights(adversarial):
 
 def test_bfloat16_keeps_float32_parameters():
     """Computing in bfloat16 leaves parameters, statistics and optimizer in float32, and trains alike."""
-    exact, _ = run(tiny.experiment(generator='srresnet', norm='batch'), steps=2)
-    rough, terms = run(tiny.experiment(generator='srresnet', norm='batch', dtype=jnp.bfloat16), steps=2)
+    exact, exact_terms = run(tiny.experiment(generator='srresnet', norm='batch'), steps=2)
+    rough, rough_terms = run(tiny.experiment(generator='srresnet', norm='batch', dtype=jnp.bfloat16), steps=2)
     assert {leaf.dtype for leaf in jax.tree.leaves(rough)} == {leaf.dtype for leaf in jax.tree.leaves(exact)}
-    assert np.isfinite(terms['generator/loss'])
-    assert jax.tree.leaves(rough.generator.params)[0].dtype == np.float32
+    np.testing.assert_allclose(rough_terms['generator/pixel'], exact_terms['generator/pixel'], rtol=0.02)
 
 
 def test_same_seed_same_bits():

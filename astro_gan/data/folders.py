@@ -55,18 +55,14 @@ def open_folder(folder: str | os.PathLike[str], split: str, minimum_size: int, l
     else:
         members = _sub_folder_splits(root)
         how = 'by sub-folder'
-    if members:
-        split, note = _stand_in(split, members, shown)
-        usable = _usable(root, members[split], minimum_size, shown, log)
-    else:
-        every = _usable(root, _files_below(root), minimum_size, shown, log)
-        members = automatic_splits(every.ids)
+    if not members:
+        # Of all files, whatever their size: the splits ask for different sizes, and must agree on who is whose.
+        members = automatic_splits(tuple(_files_below(root)))
         how = 'by a hash of the file name, 80:10:10; write a manifest.csv if pictures show the same object'
-        if not every.ids:
+        if not any(members.values()):
             raise ValueError(_nothing(shown, split, minimum_size))
-        split, note = _stand_in(split, members, shown)
-        chosen = [every.ids.index(name) for name in members[split]]
-        usable = Pictures(root, tuple(members[split]), tuple(every.sizes[k] for k in chosen))
+    split, note = _stand_in(split, members, shown)
+    usable = _usable(root, members[split], minimum_size, shown, log)
     if not usable.ids:
         raise ValueError(_nothing(shown, split, minimum_size))
     log(f'{shown}: {len(usable.ids)} pictures in {split}{note} (split {how})')

@@ -7,6 +7,7 @@ those before, and processes share the work by computing different numbers.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,7 +22,7 @@ from astro_gan.data.sources import Source
 Preprocess = Callable[[tf.Tensor, tf.Tensor], Mapping[str, tf.Tensor]]
 Batch = dict[str, np.ndarray]
 
-_THREADS = 2  # training uses the same processor; a GPU machine's spare cores are not needed at this cost per sample
+_THREADS = max(2, (os.cpu_count() or 2) // 2)  # the rest is for the training, where it runs on the same processor
 _KEPT_TILE_BYTES = 256 * 2**20
 
 

@@ -40,7 +40,7 @@ def read_tensors(path: str | Path, shapes: Mapping[str, tuple[int, ...]]) -> dic
 def hub_file(repository: str, *, setting: str) -> Path:
     """Fetches (or finds in the cache) `model.safetensors` of a Hugging Face repository.
 
-    Any failure is a RuntimeError of one line: what is missing, and that `setting` takes a file.
+    Any failure is a ValueError of one line: what is missing, and that `setting` takes a file.
     """
     try:
         from huggingface_hub import hf_hub_download
@@ -48,7 +48,7 @@ def hub_file(repository: str, *, setting: str) -> Path:
         return Path(hf_hub_download(repository, 'model.safetensors'))
     except Exception as error:  # no package, network, repository, disk: one way out
         reason = str(error).strip().splitlines()
-        raise RuntimeError(
+        raise ValueError(
             f'could not get model.safetensors of {repository} from the Hugging Face hub '
             f'({type(error).__name__}: {reason[0] if reason else "no reason given"}); '
             f'download it elsewhere and give its path as {setting}'

@@ -71,11 +71,12 @@ def lpips(params, a: jax.Array, b: jax.Array) -> jax.Array:
         layer = params[f'conv{index}']
         if index in (1, 2):
             x = nn.max_pool(x, (3, 3), (2, 2))
-        x = conv(x, jnp.asarray(layer['kernel']), stride=stride, padding=padding)
+        # Full precision: with a GPU's default (TF32) the fourth digit of the reference is lost.
+        x = conv(x, jnp.asarray(layer['kernel']), stride=stride, padding=padding, precision=jax.lax.Precision.HIGHEST)
         x = nn.relu(x + jnp.asarray(layer['bias']))
         # Unit length along the channels; the floor keeps a pixel of zeros and its gradient finite.
         square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
         unit = x * jax.lax.rsqrt(jnp.maximum(square, 1e-20))
         difference = jnp.square(unit[:count] - unit[count:])
-        distance += jnp.mean(difference @ jnp.asarray(layer['linear']), axis=(1, 2))
+        distance += jnp.mean(jnp.matmul(difference, jnp.asarray(layer['linear']), precision='highest'), axis=(1, 2))
     return distance

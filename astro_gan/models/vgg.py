@@ -48,8 +48,7 @@ def load_vgg(
     Returns:
       `{'conv1_1': {'kernel': [3, 3, in, out], 'bias': [out]}, ...}`, float32.
     Raises:
-      ValueError: unknown network or layer; a file that is missing, broken, or lacks a tensor.
-      RuntimeError: the hub cannot be reached.
+      ValueError: unknown network or layer; a file that is missing, broken, or lacks a tensor; no way to the hub.
     """
     layers = _layers(name)
     if upto not in layers:

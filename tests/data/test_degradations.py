@@ -1,11 +1,10 @@
 """The reduction agrees with JAX's; crops and flips are what they say."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from astro_gan import images
 from astro_gan.data import degradations, hubble_deep_field
 
 
@@ -21,7 +20,7 @@ def test_tensorflow_and_jax_reduce_alike(photograph, factor):
         crop = photograph[y : y + 144, x : x + 96].astype(np.float32) / 255
         size = (144 // factor, 96 // factor)
         ours = tf.image.resize(crop, size, method='bicubic', antialias=True).numpy()
-        theirs = np.asarray(jax.image.resize(jnp.asarray(crop), (*size, 3), 'cubic', antialias=True))
+        theirs = np.asarray(images.downsample(crop[None], factor)[0])
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
         rounded = degradations.downsample(crop, factor).numpy()
         assert np.abs(rounded - np.clip(theirs, 0, 1)).max() <= 0.5 / 255 + 1e-5

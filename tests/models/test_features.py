@@ -148,5 +148,5 @@ def test_hub_out_of_reach(monkeypatch):
 
     monkeypatch.setattr(builtins, '__import__', offline)
     message = r'timm/vgg19\.tv_in1k .*not here.*content\.vgg_file$'
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(ValueError, match=message):
         load_vgg('vgg19', upto='conv5_4')
