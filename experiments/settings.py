@@ -28,7 +28,7 @@ def flatten(tree: dict[str, Any], prefix: str = '') -> dict[str, Any]:
 def explain_flag_error(error: Exception, argv: list[str]) -> str:
     """One line for an error in the flags; for an unknown setting, with the valid ones of its group."""
     config: Any = None
-    for argument, following in zip(argv[1:], [*argv[2:], ''], strict=True):
+    for argument, following in zip(argv[1:], [*argv[2:], ''], strict=False):
         name, equals, value = argument.lstrip('-').partition('=')
         value = value if equals else following
         if name == 'config':

@@ -50,6 +50,8 @@ def test_leftovers_of_a_killed_save_are_removed(state, tmp_path):
     (leftover / 'state').mkdir(parents=True)
     with checkpoints.open_manager(tmp_path) as manager:
         assert manager.all_steps() == [1]
+        checkpoints.save(manager, at(state, 2), {}, -1.0)  # waits for the cleaning, and takes the leftover's place
+        assert manager.all_steps() == [1, 2]
     assert not leftover.exists()
 
 

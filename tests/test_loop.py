@@ -176,7 +176,7 @@ def test_kill_9_at_any_moment_resumes_to_the_same_bits(tmp_path):
     """Killed again and again while it saves at every step, a run still ends with an undisturbed run's bits."""
     disturbed, calm = tmp_path / 'disturbed', tmp_path / 'calm'
     kills = 0
-    for pause in (0.0, 0.013, 0.031, 0.057, 0.083):
+    for pause in (0.0, 0.021, 0.057):
         process = start_run(disturbed)
         seen = checkpoint_count(disturbed)
         while process.poll() is None and checkpoint_count(disturbed) <= seen:
@@ -184,16 +184,16 @@ def test_kill_9_at_any_moment_resumes_to_the_same_bits(tmp_path):
         time.sleep(pause)  # falls before, into or after one of the saves that follow
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
-    assert kills == 5
+    assert kills == 3
     assert start_run(disturbed).wait() == 0
     assert start_run(calm).wait() == 0
     assert_same_end(disturbed, calm)
     rows = [[row['step'] for row in read_rows(path / 'evaluations.csv')] for path in (disturbed, calm)]
-    assert rows[0] == rows[1] == list(range(1, 83))
+    assert rows[0] == rows[1] == list(range(1, 43))
 
 
 def start_run(workdir):
-    """tests.test_loop as a script: 80 steps, a save at each."""
+    """tests.test_loop as a script: 40 steps, a save at each."""
     environment = os.environ | {'PYTHONPATH': str(Path(__file__).parents[1])}
     return subprocess.Popen(
         [sys.executable, '-m', 'tests.test_loop', str(workdir)],
@@ -210,4 +210,4 @@ def checkpoint_count(workdir):
 
 
 if __name__ == '__main__':
-    run(sys.argv[1], stages(steps=(80, 2), eval_every=1))
+    run(sys.argv[1], stages(steps=(40, 2), eval_every=1))
