@@ -69,10 +69,10 @@ def _open_source(config: ConfigDict, split: str, minimum_size: int) -> Any:
 
 def _eval_batches(config: ConfigDict, split: str, experiment: Experiment) -> Iterable[Batch]:
     """The tiles of one split, iterated anew at every evaluation."""
-    from astro_gan.data.pipeline import eval_batches
+    from astro_gan.data.pipeline import EvalBatches
 
     dataset, devices = config.dataset, jax.device_count()
-    return eval_batches(
+    return EvalBatches(
         _open_source(config, split, dataset.eval_tile),
         experiment.preprocess,
         tile=dataset.eval_tile,

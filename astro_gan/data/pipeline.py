@@ -88,10 +88,25 @@ def train_batches(
 
 
 class EvalBatches:
-    """Pictures cut into tiles, in a fixed order; iterate as often as needed.
+    """Every picture as a centred grid of tiles that do not overlap, in a fixed order, through `preprocess`.
+
+    Iterate as often as needed. All processes have the same number of batches, all of one shape: what `preprocess`
+    returns (its seed is (0, tile index)), 'mask' float32 (1 for a tile, 0 for padding and for tiles of an unreadable
+    picture) and 'index' int32 (the tile's number over all processes, -1 for padding), each
+    `[local_device_count, n, ...]`.
+
+    Args:
+        source: pictures.
+        preprocess: as in `train_batches`.
+        tile: side of a tile in pixels; smaller pictures are left out, and named in the log.
+        batch_size: tiles per batch over all processes.
+        maximum_tiles_per_image: at most so many tiles, spread over the picture; None for all.
 
     Attributes:
         names: what each tile is called, by its index: picture id, and row and column of its upper left pixel.
+
+    Raises:
+        ValueError: sizes that do not fit together, or every picture is smaller than a tile; one line.
     """
 
     def __init__(
@@ -187,48 +202,6 @@ class EvalBatches:
                 self._unreadable.add(number)
                 self._log(f'left out of the evaluation: {error}')
             return None
-
-
-def eval_batches(
-    source: Source,
-    preprocess: Preprocess,
-    *,
-    tile: int,
-    batch_size: int,
-    process_index: int = 0,
-    process_count: int = 1,
-    local_device_count: int = 1,
-    maximum_tiles_per_image: int | None = None,
-    log: Callable[[str], None] = print,
-) -> EvalBatches:
-    """Every picture as a centred grid of tiles that do not overlap, in a fixed order, through `preprocess`.
-
-    All processes have the same number of batches, all of one shape: what `preprocess` returns (its seed is (0, tile
-    index)), 'mask' float32 (1 for a tile, 0 for padding and for tiles of an unreadable picture) and 'index' int32 (the
-    tile's number over all processes, -1 for padding), each `[local_device_count, n, ...]`.
-
-    Args:
-        tile: side of a tile in pixels; smaller pictures are left out, and named in the log.
-        batch_size: tiles per batch over all processes.
-        maximum_tiles_per_image: at most so many tiles, spread over the picture; None or 0 for all.
-
-    Returns:
-        An object to iterate over as often as needed, with `len` and `names`.
-
-    Raises:
-        ValueError: sizes that do not fit together, or every picture is smaller than a tile; one line.
-    """
-    return EvalBatches(
-        source,
-        preprocess,
-        tile=tile,
-        batch_size=batch_size,
-        process_index=process_index,
-        process_count=process_count,
-        local_device_count=local_device_count,
-        maximum_tiles_per_image=maximum_tiles_per_image,
-        log=log,
-    )
 
 
 def _per_process(batch_size: int, process_index: int, process_count: int, local_device_count: int) -> int:

@@ -155,7 +155,7 @@ def test_sizes_that_do_not_fit(options, message):
 
 def tiles(source: Source, **options) -> pipeline.EvalBatches:
     options = {'tile': CROP, 'batch_size': 4, **QUIET, **options}
-    return pipeline.eval_batches(source, preprocess, **options)
+    return pipeline.EvalBatches(source, preprocess, **options)
 
 
 def test_tiles_cover_each_picture_once_in_order():
