@@ -223,7 +223,8 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
         count = len(next(iter(per_image[baseline].values())))
         log(format_table(table, f'test split, {count} tiles of {config.dataset.eval_tile} px'))
         steps = {f'{config.name} {name}': checkpoint['step'] for name, (_, checkpoint) in states.items()}
-        rows = [{'system': name, 'step': steps.get(name, 0), **row} for name, row in table.items()]
+        data = config.dataset.folder or config.dataset.name
+        rows = [{'system': name, 'step': steps.get(name, 0), 'data': data, **row} for name, row in table.items()]
         write_rows(folder / 'test.csv', rows)
         samples = choose_samples(batches, config.sample_rows)
         columns = [samples['input'], np.asarray(first.baseline(samples['input']))]
