@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from astro_gan import hosts
 from astro_gan.state import GANState
 
 SPARE_BYTES = 2**20  # for Orbax's own files, and the logs that a run writes besides
@@ -62,8 +63,9 @@ def save(manager: ocp.CheckpointManager, state: GANState, progress: dict[str, An
     if step in manager.all_steps():
         return
     needed = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(state)) + SPARE_BYTES
-    # Asked first: Orbax would find a full disk out in the middle, and leave a page of tracebacks.
-    free = _agreed(shutil.disk_usage(manager.directory).free)
+    # Asked first: Orbax would find a full disk out in the middle, and leave a page of tracebacks. All hosts raise, or
+    # none: saving is a joint affair.
+    free = min(hosts.gather(shutil.disk_usage(manager.directory).free))
     if free < needed:
         raise OSError(
             f'{manager.directory}: {free / 2**20:.1f} MiB are free and checkpoint {step} needs {needed / 2**20:.1f}; '
@@ -73,13 +75,17 @@ def save(manager: ocp.CheckpointManager, state: GANState, progress: dict[str, An
     manager.save(step, args=args, metrics=None if score is None else {'score': score}, force=True)
 
 
-def _agreed(value: int) -> int:
-    """The first host's value: all hosts raise, or none, as saving is a joint affair."""
-    if jax.process_count() == 1:
-        return value
-    from jax.experimental import multihost_utils
+def latest_step(manager: ocp.CheckpointManager) -> int | None:
+    """The latest step that is saved, None without any.
 
-    return int(multihost_utils.broadcast_one_to_all(np.float64(value)))
+    Raises:
+        ValueError: the hosts see different checkpoints.
+    """
+    latest = manager.latest_step()
+    seen = hosts.gather(-1 if latest is None else latest)
+    if len(set(seen)) > 1:
+        raise ValueError(f'{manager.directory}: the hosts see different checkpoints; they need one shared --workdir')
+    return latest
 
 
 def restore(manager: ocp.CheckpointManager, like: GANState, step: int) -> tuple[GANState, dict[str, Any]]:

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from astro_gan import checkpoints
+from astro_gan import checkpoints, hosts
 from astro_gan.evaluation import choose_samples, evaluate, make_predict, sample_picture
 from astro_gan.experiment import Batch, Experiment
 from astro_gan.logbook import Logbook
@@ -74,16 +74,6 @@ def _stop_signals() -> Iterator[list[int]]:
     finally:
         for signum, old in previous.items():
             signal.signal(signum, old)
-
-
-def _agreed(stop: list[int]) -> int:
-    """The signal that any host has received (0: none), the same answer on every host."""
-    mine = stop[0] if stop else 0
-    if jax.process_count() == 1:
-        return mine
-    from jax.experimental import multihost_utils
-
-    return int(multihost_utils.process_allgather(np.asarray(mine)).max())
 
 
 class _Window:
@@ -188,7 +178,7 @@ def _start(
     log: Callable[[str], None],
 ) -> tuple[GANState, dict[str, Any]]:
     """The state that the stage goes on from: its own checkpoint, else the stage before, else a fresh one."""
-    latest = manager.latest_step()
+    latest = checkpoints.latest_step(manager)
     if latest is not None:
         state, progress = checkpoints.restore(manager, fresh, latest)
         done = latest - progress['first_step']
@@ -292,7 +282,8 @@ def _run_stage(
                     return
                 window = _Window()
 
-            signum = _agreed(stop) if jax.process_count() == 1 or at_log or at_eval else 0
+            asked = jax.process_count() == 1 or at_log or at_eval  # a joint question, so not at every step
+            signum = int(max(hosts.gather(stop[0] if stop else 0))) if asked else 0
             if signum:
                 if not at_eval:
                     checkpoints.save(manager, jax.device_get(state), progress, None)
