@@ -54,7 +54,8 @@ def main(_: list[str]) -> None:
     from experiments import runner
 
     workdir = os.path.expanduser(WORKDIR.value or f'runs/{CONFIG.value.name}')
-    again = shlex.join([os.path.relpath(sys.executable), *sys.argv])
+    python = os.path.relpath(sys.executable)
+    again = shlex.join([sys.executable if python.startswith('..') else python, *sys.argv])
     try:
         if PROCESS_COUNT.value > 1:
             jax.distributed.initialize(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value)
