@@ -274,8 +274,8 @@ def _run_stage(
                     outputs = predict(state.ema_params, state.generator.batch_stats, samples['input'])
                     logbook.evaluation(row | metrics, sample_picture(experiment, samples, outputs))
                 checkpoints.save(manager, jax.device_get(state), progress, score)
-                if logbook.active:
-                    tqdm.write(_evaluation_line(stage, step, row, metrics, better))
+                with tqdm.external_write_mode():  # above the bar
+                    log(_evaluation_line(stage, step, row, metrics, better))
                 if progress['finished']:
                     count = settings.patience
                     log(f'{stage.name}: stopping early, no better {stage.best_metric} in {count} evaluations')
