@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-# What decides the shape of a run's checkpoints or the meaning of its numbers; the rest may change between sessions.
+# What decides the shape of a run's checkpoints or the meaning of its numbers; the rest may change when a run goes on.
 FIXED = ('task', 'factor', 'generator', 'discriminator', 'dataset', 'supervised.best_metric', 'adversarial.best_metric')
 FREE = ('dataset.data_dir', 'dataset.cache_mib', 'dataset.eval_batch_size', 'dataset.crop_size')
 
