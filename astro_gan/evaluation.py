@@ -15,7 +15,7 @@ from astro_gan.images import comparison_grid
 def evaluate(
     eval_step: Callable[..., Any], params: Any, batch_stats: Any, batches: Iterable[Batch]
 ) -> dict[str, np.ndarray]:
-    """Per-tile metrics `{name: [tiles]}` over all batches, padding left out, in the tiles' own order."""
+    """Per-tile metrics `{name: [tiles, ...]}` over all batches, padding left out, in the tiles' own order."""
     parts = [jax.tree.map(np.asarray, eval_step(params, batch_stats, batch)) for batch in batches]
     table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     real = table.pop('mask') > 0
@@ -46,8 +46,10 @@ def make_predict(experiment: Experiment) -> Callable[[Any, Any, np.ndarray], np.
     return lambda params, batch_stats, images: np.asarray(apply(*jax.device_get((params, batch_stats)), images))
 
 
-def sample_picture(experiment: Experiment, samples: dict[str, np.ndarray], outputs: np.ndarray) -> np.ndarray:
-    """Rows of input | baseline | output | truth, uint8 `[H, W, 3]`."""
+def sample_picture(experiment: Experiment, samples: dict[str, np.ndarray], outputs: list[np.ndarray]) -> np.ndarray:
+    """Rows of input | baseline | outputs | truth, uint8 `[H, W, 3]`; a gray input is the baseline itself."""
     images = samples['input']
-    others = (experiment.baseline(images), outputs, experiment.to_rgb(images, samples['target']))
-    return comparison_grid([images, *map(np.asarray, others)])
+    columns = [experiment.baseline(images), *outputs, experiment.to_rgb(images, samples['target'])]
+    if images.shape[-1] == 3:
+        columns.insert(0, images)
+    return comparison_grid([np.asarray(column) for column in columns])

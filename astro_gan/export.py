@@ -3,14 +3,18 @@
 weights.safetensors   float32 tensors 'params/...' and 'batch_stats/...'
 model.json            task, generator and its fields, ranges, training data, metrics, versions, hash of the weights
 model.stablehlo       `jax.export` artefact, weights included; any batch, height and width; for cpu and cuda
+
+A colorizer's files take a gray picture and give the coloured one: what stands around the network is part of them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,10 +27,12 @@ import numpy as np
 import safetensors.numpy
 
 import astro_gan
+from astro_gan import colorization
 from astro_gan.images import to_uint8
 from astro_gan.models import make_generator
 
 FORMAT = 1
+TASKS = ('super_resolution', 'colorization')
 TOLERANCE = 1e-3  # in units of the output's range; float32 rounding stays far below
 SHIPPED = Path(__file__).parent / 'weights'
 
@@ -46,21 +52,29 @@ class Model:
     variables: dict[str, Any]
 
     def __post_init__(self) -> None:
-        apply = jax.jit(lambda variables, images: self.generator.apply(variables, images, train=False))
+        apply = jax.jit(make_forward(self.description, self.generator))
         object.__setattr__(self, '_apply', apply)
 
     def __call__(self, image: np.ndarray | jax.Array) -> np.ndarray:
-        """Apply the model to `[H, W, C]` or `[N, H, W, C]`.
+        """Apply the model to `[H, W, C]` or `[N, H, W, C]`; a colorizer (C = 1) also to `[H, W]`.
 
-        Floats in [0, 1] give float32, nominally in [0, 1] but not clipped; uint8 gives uint8.
+        Floats in [0, 1] give float32 (of a super-resolution model: nominally in [0, 1], not clipped), uint8 uint8.
 
         Raises:
-            ValueError: another shape, channel count or type.
+            ValueError: another shape, channel count, size or type.
         """
         image = np.asarray(image)
         channels = self.description['input']['channels']
+        if channels == 1 and image.ndim == 2:
+            image = image[..., None]
         if image.ndim not in (3, 4) or image.shape[-1] != channels:
-            raise ValueError(f'model: the image must be [H, W, {channels}] or [N, H, W, {channels}], not {image.shape}')
+            kind = 'gray' if channels == 1 else 'in colour'
+            raise ValueError(
+                f'model: the image must be {kind}, [H, W, {channels}] or [N, H, W, {channels}], not {image.shape}'
+            )
+        smallest = self.description['input'].get('smallest', 1)
+        if min(image.shape[-3:-1]) < smallest:
+            raise ValueError(f'model: the image must be at least {smallest} x {smallest} pixels, not {image.shape}')
         if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
             raise ValueError(f'model: the image must be float in [0, 1] or uint8, not {image.dtype}')
         scaled = image.astype(np.float32) / (255 if image.dtype == np.uint8 else 1)
@@ -75,12 +89,26 @@ def _flatten(variables: dict[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.ascontiguousarray(value, np.float32) for name, value in flat.items()}
 
 
-def stablehlo(generator: nn.Module, variables: dict[str, Any], channels: int) -> bytes:
-    """The forward pass with its weights, for any batch, height and width, on cpu and cuda."""
+def make_forward(description: dict[str, Any], generator: nn.Module) -> Callable[[Any, jax.Array], jax.Array]:
+    """`(variables, images [N, H, W, C]) -> images`: from what a user has to what a user gets."""
+
+    def super_resolve(variables: Any, images: jax.Array) -> jax.Array:
+        return generator.apply(variables, images, train=False)  # type: ignore[return-value]
+
+    def colorize(variables: Any, images: jax.Array) -> jax.Array:
+        space = description['generator']['fields']['space']
+        x = colorization.network_input(images, space)
+        prediction: Any = generator.apply(variables, x, train=False)
+        return colorization.to_rgb(x, prediction, space)
+
+    return colorize if description['task'] == 'colorization' else super_resolve
+
+
+def stablehlo(forward: Callable[[jax.Array], jax.Array], channels: int) -> bytes:
+    """The forward pass for any batch, height and width, on cpu and cuda."""
     batch, height, width = jax.export.symbolic_shape('b, h, w')
     spec = jax.ShapeDtypeStruct((batch, height, width, channels), jnp.float32)
-    forward = jax.jit(lambda images: generator.apply(variables, images, train=False))
-    return bytes(jax.export.export(forward, platforms=('cpu', 'cuda'))(spec).serialize())
+    return bytes(jax.export.export(jax.jit(forward), platforms=('cpu', 'cuda'))(spec).serialize())
 
 
 def versions() -> dict[str, str]:
@@ -116,7 +144,8 @@ def export_model(
     weights = safetensors.numpy.save(_flatten(variables))
     digest = hashlib.sha256(weights).hexdigest()
     full = {'format': FORMAT, **description, 'versions': versions(), 'weights': {'sha256': digest}}
-    program = stablehlo(generator, variables, description['input']['channels'])
+    forward = functools.partial(make_forward(full, generator), variables)
+    program = stablehlo(forward, description['input']['channels'])
 
     temporary = directory.with_name(f'.{directory.name}.tmp')
     shutil.rmtree(temporary, ignore_errors=True)
@@ -141,9 +170,10 @@ def _verify(live: Model, directory: Path) -> float:
     """Largest difference between the live model, the files' model and the StableHLO program, on two odd sizes."""
     reloaded = load_model(directory)
     program = jax.export.deserialize(bytearray((directory / 'model.stablehlo').read_bytes()))
-    largest = 0.0
-    for shape in ((1, 17, 23), (2, 24, 16)):
-        images = np.random.default_rng(0).random((*shape, live.description['input']['channels']), np.float32)
+    largest, described = 0.0, live.description['input']
+    smallest = described.get('smallest', 16)
+    for shape in ((1, smallest + 1, smallest + 7), (2, smallest + 8, smallest)):
+        images = np.random.default_rng(0).random((*shape, described['channels']), np.float32)
         expected = live(images)
         for other in (reloaded(images), np.asarray(program.call(images))):
             largest = max(largest, float(np.abs(expected - other).max()))
@@ -167,6 +197,8 @@ def load_model(model: str | Path) -> Model:
         description = json.loads((directory / 'model.json').read_text())
         if description['format'] != FORMAT:
             raise ValueError(f'format {description["format"]} is not {FORMAT}')
+        if description['task'] not in TASKS:
+            raise ValueError(f'task {description["task"]!r} is none of {", ".join(TASKS)}')
         name, fields, digest = (
             description['generator']['name'],
             description['generator']['fields'],
@@ -182,9 +214,10 @@ def load_model(model: str | Path) -> Model:
     if hashlib.sha256(data).hexdigest() != digest:
         raise ValueError(f'{path}: does not match the hash in model.json; it was changed or damaged: export again')
     generator = make_generator(name, **fields)
+    smallest = description['input'].get('smallest', 16)
     variables = flax.traverse_util.unflatten_dict(safetensors.numpy.load(data), sep='/')
     spec = jax.eval_shape(
-        lambda key: generator.init(key, jnp.zeros((1, 16, 16, channels)), train=False), jax.random.key(0)
+        lambda key: generator.init(key, jnp.zeros((1, smallest, smallest, channels)), train=False), jax.random.key(0)
     )
     expected = {name: value.shape for name, value in flax.traverse_util.flatten_dict(spec, sep='/').items()}
     found = {name: value.shape for name, value in flax.traverse_util.flatten_dict(variables, sep='/').items()}

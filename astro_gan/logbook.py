@@ -74,6 +74,8 @@ def plot_curves(rows: Sequence[Row], path: Path) -> None:
         'L1 (validation)': ['eval/l1'],
         'PSNR Y, dB (validation)': ['eval/psnr_y'],
         'LPIPS (validation)': ['eval/lpips'],
+        'L1 of a*b* (validation)': ['eval/l1_ab'],
+        'colourfulness (validation)': ['eval/colourfulness'],
     }
     panels = {title: names for title, names in panels.items() if any(name in row for row in rows for name in names)}
     if not panels:

@@ -24,7 +24,7 @@ from astro_gan.state import GANState, create_state, start_stage
 from astro_gan.train import make_eval_step, make_train_step, replicate
 
 HIGHER_IS_BETTER = ('psnr', 'psnr_y', 'ssim_y')
-LOWER_IS_BETTER = ('l1', 'l2', 'l1_lab', 'l2_lab', 'lpips')
+LOWER_IS_BETTER = ('l1', 'l2', 'l1_lab', 'l2_lab', 'l1_ab', 'l2_ab', 'lpips', 'frechet_alex')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,7 +258,8 @@ def _run_stage(
             if at_eval:
                 row = {'stage': stage.name, 'step': step} | window.summary()
                 table = evaluate(eval_step, state.ema_params, state.generator.batch_stats, eval_batches)
-                metrics = {f'eval/{name}': float(values.mean()) for name, values in table.items()}
+                summary, warnings = experiment.summarize(table)
+                metrics = {f'eval/{name}': value for name, value in summary.items()}
                 value = metrics[f'eval/{stage.best_metric}']
                 score = value if stage.best_metric in HIGHER_IS_BETTER else -value
                 better = math.isfinite(score) and (progress['best'] is None or score > progress['best'])
@@ -272,10 +273,12 @@ def _run_stage(
                 # The record first: a kill in between repeats it, and never leaves a checkpoint without its row.
                 if samples is not None:
                     outputs = predict(state.ema_params, state.generator.batch_stats, samples['input'])
-                    logbook.evaluation(row | metrics, sample_picture(experiment, samples, outputs))
+                    logbook.evaluation(row | metrics, sample_picture(experiment, samples, [outputs]))
                 checkpoints.save(manager, jax.device_get(state), progress, score)
                 with tqdm.external_write_mode():  # above the bar
                     log(_evaluation_line(stage, step, row, metrics, better))
+                    for line in warnings:
+                        log(f'warning: {line}')
                 if progress['finished']:
                     count = settings.patience
                     log(f'{stage.name}: stopping early, no better {stage.best_metric} in {count} evaluations')
@@ -308,7 +311,7 @@ def _roll_back(
 
 
 def _evaluation_line(stage: Stage, step: int, row: dict[str, Any], metrics: dict[str, float], better: bool) -> str:
-    shown = '  '.join(f'{name} {metrics["eval/" + name]:.4f}' for name in ('l1', 'psnr_y', 'ssim_y', 'lpips'))
+    shown = '  '.join(f'{name} {metrics["eval/" + name]:.4f}' for name in stage.experiment.headline)
     rate, wait = row['time/steps_per_second'], 100 * row['time/data_wait']
     mark = f'  best {stage.best_metric}' if better else ''
     return f'{stage.name} step {step}: {shown}  ({rate:.2f} steps/s, data wait {wait:.1f}%){mark}'

@@ -8,6 +8,17 @@ Names as they appear in logs and tables:
     psnr, psnr_y             peak signal-to-noise ratio in dB, of RGB and of Y (BT.601)
     ssim_y                   structural similarity of Y (Gaussian window, sigma 1.5), as papers print it
     lpips                    learned perceptual distance (AlexNet, v0.1), lower is closer
+
+Of colorization also (`colour_metrics`; CIE units, `_truth` for the truth's own):
+
+    l1_ab, l2_ab             mean absolute and mean squared error of a* and b*
+    colourfulness            Hasler and Süsstrunk 2003: 0 gray, 15 slightly, 33 moderately, 59 quite, 109 extremely so
+    chroma                   mean C* = |a*, b*|
+    mean_a, mean_b           mean a* and b*: the picture's common tint
+
+Not metrics: `features_prediction` and `features_truth`, vectors `[N, 256]` of pooled AlexNet features, from which
+`summary.frechet` compares whole sets. And not to be relied on: `report_...`, the formulas of the 2021 report with their
+faults, kept to compare with its tables (`report_formulas`).
 """
 
 from __future__ import annotations
@@ -19,7 +30,7 @@ import jax
 import jax.numpy as jnp
 
 from astro_gan.color import luma, rgb_to_lab
-from astro_gan.models.lpips import lpips
+from astro_gan.models.lpips import alex_features, distance, pool
 
 RGB_CHANNELS = ('r', 'g', 'b')
 LAB_CHANNELS = ('L', 'astar', 'bstar')
@@ -48,14 +59,70 @@ def distances(prediction: jax.Array, truth: jax.Array, total: str, channels: tup
     return result
 
 
+def report_formulas(prediction: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
+    """The formulas behind Tables 8.1 to 8.5 of the 2021 report (arXiv 2112.13865), faults included.
+
+    Only for comparison with those tables; `distances` has the errors proper.
+
+        report_signed_mean_a, _b       "L1" of Table 8.3: signed mean of (truth - prediction) of a*/110 and b*/110,
+                                       where errors cancel
+        report_mae_ab110_a, _b         "L2" of Table 8.3: mean absolute error of the same
+        report_wrapped_l1_r, _g, _b    "L1" of Tables 8.1, 8.4, 8.5: truth - prediction in 8 bits, where -1 is 255
+        report_wrapped_l2_r, _g, _b    "L2" there: the square of that, in 8 bits too
+    """
+
+    def to_8_bit(images: jax.Array) -> jax.Array:
+        return jnp.round(jnp.clip(images, 0.0, 1.0) * 255.0).astype(jnp.uint8)
+
+    ab = (rgb_to_lab(truth) - rgb_to_lab(prediction))[..., 1:] / 110.0
+    wrapped = to_8_bit(truth) - to_8_bit(prediction)  # modulo 256, in XLA as in numpy
+    tables = (
+        ('signed_mean', ab, ('a', 'b')),
+        ('mae_ab110', jnp.abs(ab), ('a', 'b')),
+        ('wrapped_l1', wrapped, RGB_CHANNELS),
+        ('wrapped_l2', wrapped * wrapped, RGB_CHANNELS),
+    )
+    return {
+        f'report_{name}_{channel}': values[..., index].astype(jnp.float32).mean(axis=(1, 2))
+        for name, values, channels in tables
+        for index, channel in enumerate(channels)
+    }
+
+
+def _colourfulness(images: jax.Array) -> jax.Array:
+    """Colourfulness `[N]` (Hasler and Süsstrunk 2003: their third metric, on sRGB values of 0 to 255)."""
+    red, green, blue = (255.0 * images[..., index] for index in range(3))
+    opponent = jnp.stack([red - green, 0.5 * (red + green) - blue])
+    variance, mean = opponent.var(axis=(2, 3)), opponent.mean(axis=(2, 3))
+    return jnp.sqrt(variance.sum(0)) + 0.3 * jnp.sqrt(jnp.square(mean).sum(0))
+
+
+def colour_metrics(prediction: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
+    """What colorization is measured by besides `image_metrics`; names in the module's docstring."""
+    ab, ab_truth = rgb_to_lab(prediction)[..., 1:], rgb_to_lab(truth)[..., 1:]
+    result = {
+        'l1_ab': jnp.abs(ab - ab_truth).mean(axis=(1, 2, 3)),
+        'l2_ab': jnp.square(ab - ab_truth).mean(axis=(1, 2, 3)),
+    }
+    for suffix, images, values in (('', prediction, ab), ('_truth', truth, ab_truth)):
+        mean = values.mean(axis=(1, 2))
+        result |= {
+            f'colourfulness{suffix}': _colourfulness(images),
+            f'chroma{suffix}': jnp.linalg.norm(values, axis=-1).mean(axis=(1, 2)),
+            f'mean_a{suffix}': mean[:, 0],
+            f'mean_b{suffix}': mean[:, 1],
+        }
+    return result
+
+
 def image_metrics(prediction: jax.Array, truth: jax.Array, *, border: int, lpips_params: Any) -> dict[str, jax.Array]:
-    """Every metric of the module's docstring.
+    """Every metric of the module's docstring but `colour_metrics`, and the two feature vectors.
 
     Args:
         prediction: `[N, H, W, 3]` in [0, 1].
         truth: the same shape.
-        border: pixels cut off each side before measuring (papers: the factor; 0 for colorization). LPIPS sees the
-            whole image.
+        border: pixels cut off each side before measuring (papers: the factor; 0 for colorization). AlexNet (LPIPS,
+            features) sees the whole image.
         lpips_params: from `models.lpips.load_lpips`.
 
     Raises:
@@ -66,7 +133,7 @@ def image_metrics(prediction: jax.Array, truth: jax.Array, *, border: int, lpips
     if min(truth.shape[1:3]) <= 2 * border:
         raise ValueError(f'metrics: nothing is left of {truth.shape} inside a border of {border} px')
     inner = (slice(None), slice(border, truth.shape[1] - border), slice(border, truth.shape[2] - border))
-    whole_prediction, whole_truth = prediction, truth
+    maps, maps_truth = alex_features(lpips_params, prediction), alex_features(lpips_params, truth)
     prediction, truth = prediction[inner], truth[inner]
     y_prediction, y_truth = luma(prediction), luma(truth)
     return {
@@ -75,5 +142,8 @@ def image_metrics(prediction: jax.Array, truth: jax.Array, *, border: int, lpips
         'psnr': psnr(prediction, truth),
         'psnr_y': psnr(y_prediction, y_truth),
         'ssim_y': ssim(y_prediction[..., None], y_truth[..., None]),
-        'lpips': lpips(lpips_params, whole_prediction, whole_truth),
+        'lpips': distance(lpips_params, maps, maps_truth),
+        **report_formulas(prediction, truth),
+        'features_prediction': pool(maps),
+        'features_truth': pool(maps_truth),
     }

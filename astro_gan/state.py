@@ -44,13 +44,20 @@ def _create_state(experiment: Experiment, input_spec: jax.ShapeDtypeStruct, key:
     generator_key, discriminator_key = jax.random.split(key)
     generator = _create_net(experiment.generator, experiment.generator_tx, generator_key, input_spec)
     variables = {'params': generator.params, 'batch_stats': generator.batch_stats}
-    output_spec = jax.eval_shape(lambda x: experiment.generator.apply(variables, x, train=False), input_spec)
+
+    def discriminator_input(x: jax.Array) -> jax.Array:
+        output: Any = experiment.generator.apply(variables, x, train=False)
+        return experiment.discriminator_input(x, output)
+
     return GANState(
         step=jnp.zeros((), jnp.int32),
         skipped=jnp.zeros((), jnp.int32),
         generator=generator,
         discriminator=_create_net(
-            experiment.discriminator, experiment.discriminator_tx, discriminator_key, output_spec
+            experiment.discriminator,
+            experiment.discriminator_tx,
+            discriminator_key,
+            jax.eval_shape(discriminator_input, input_spec),
         ),
         ema_params=generator.params,
     )

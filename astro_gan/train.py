@@ -125,9 +125,9 @@ def make_train_step(
             prediction, _ = generate(generator.params)
 
         if adversarial:
-            grads, stats, new_terms = _discriminator_grads(
-                experiment, discriminator, penalty_key, batch['target'], jax.lax.stop_gradient(prediction)
-            )
+            real = experiment.discriminator_input(batch['input'], batch['target'])
+            fake = experiment.discriminator_input(batch['input'], jax.lax.stop_gradient(prediction))
+            grads, stats, new_terms = _discriminator_grads(experiment, discriminator, penalty_key, real, fake)
             discriminator = _update(discriminator, experiment.discriminator_tx, grads, stats)
             terms |= new_terms
 
@@ -137,9 +137,10 @@ def make_train_step(
                 real_logits = fake_logits = None
                 if adversarial:
                     net = discriminator
-                    fake_logits, _ = _logits(experiment.discriminator, net.params, net.batch_stats, prediction)
+                    fake = experiment.discriminator_input(batch['input'], prediction)
+                    fake_logits, _ = _logits(experiment.discriminator, net.params, net.batch_stats, fake)
                     # Most losses ignore the real logits; the compiler then drops this pass.
-                    real_logits, _ = _logits(experiment.discriminator, net.params, net.batch_stats, batch['target'])
+                    real_logits, _ = _logits(experiment.discriminator, net.params, net.batch_stats, real)
                 return experiment.generator_loss(prediction, batch, real_logits, fake_logits)
 
             (loss, new_terms), cotangent = jax.value_and_grad(loss_fn, has_aux=True)(prediction)
@@ -163,7 +164,7 @@ def make_train_step(
 
 
 def make_eval_step(experiment: Experiment, *, baseline: bool = False) -> Callable[[Any, Any, Batch], Terms]:
-    """The evaluation step `(params, batch_stats, batch [devices, n, ...]) -> dict of per-image arrays [devices n]`.
+    """The evaluation step `(params, batch_stats, batch [devices, n, ...]) -> dict of per-tile arrays [devices n, ...]`.
 
     Besides the metrics the result holds the batch's 'mask' and 'index', in the same order; it is the same on every
     host. `baseline` measures what the network has to beat (the parameters are then not looked at).

@@ -42,7 +42,7 @@ from ml_collections import ConfigDict
 
 from astro_gan.state import create_state
 from astro_gan.train import make_train_step, replicate
-from experiments import super_resolution
+from experiments import parts, super_resolution
 
 CONFIGS = {'wdsr': 'configs.wdsr', 'edsr': 'configs.edsr', 'srresnet': 'configs.srgan'}
 STAGES = ('supervised', 'adversarial')
@@ -80,7 +80,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--batch-size', type=int, default=16)
     parser.add_argument('--crop-size', type=int, default=96, help='pixels of the high-resolution side')
     parser.add_argument('--repeats', type=int, default=15, help='pairs of turns')
-    parser.add_argument('--precision', choices=super_resolution.PRECISIONS, default='float32')
+    parser.add_argument('--precision', choices=parts.PRECISIONS, default='float32')
     parser.add_argument('--size', choices=('small', 'paper'), default='small', help='of the networks')
     args = parser.parse_args()
     if min(args.batch_size, args.crop_size, args.repeats) < 1:

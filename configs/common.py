@@ -1,4 +1,4 @@
-"""Settings that the super-resolution systems share; each config of this folder starts from them.
+"""Settings that the systems of a task share; each config of this folder starts from them.
 
 Values only. Every setting can be changed from the command line: `--config.supervised.steps=5000`.
 """
@@ -6,21 +6,21 @@ Values only. Every setting can be changed from the command line: `--config.super
 from ml_collections import ConfigDict
 
 
-def super_resolution() -> ConfigDict:
-    """The embedded data, sized for a laptop's CPU."""
+def _task(name: str) -> ConfigDict:
+    """What both tasks have."""
     config = ConfigDict()
-    config.task = 'super_resolution'
+    config.task = name
     config.name = ''  # names the default workdir, runs/<name>
     config.seed = 0  # all randomness derives from it
-    config.factor = 4  # enlargement: 2, 3, 4, 6, 8 or 12
-    config.init_from = ''  # an exported model's directory: start from its weights instead of random ones
+    # An exported model (its generator), or the workdir of another run (both networks): start from those weights.
+    config.init_from = ''
 
     config.dataset = ConfigDict()
     config.dataset.name = 'hubble_deep_field'  # any TFDS data set with an `image` feature
     config.dataset.folder = ''  # a folder of pictures, in place of `name`
     config.dataset.data_dir = ''  # where TFDS keeps its data; empty: TFDS's own place
-    config.dataset.crop_size = 96  # pixels of a high-resolution training crop
-    config.dataset.eval_tile = 192  # pixels of a high-resolution evaluation tile
+    config.dataset.crop_size = 0  # pixels of a training crop, as it is cut from the picture
+    config.dataset.eval_tile = 0  # pixels of an evaluation tile, as it is cut from the picture
     config.dataset.eval_tiles_per_image = 16  # at most so many tiles of one image are evaluated
     config.dataset.eval_batch_size = 4
     config.dataset.cache_mib = 2048  # decoded images up to this size stay in memory, larger sets stream from disk
@@ -35,12 +35,7 @@ def super_resolution() -> ConfigDict:
 
     config.generator = ConfigDict()  # `name` and the fields of astro_gan.models.GENERATORS[name]
 
-    config.discriminator = ConfigDict()
-    config.discriminator.name = 'srgan'
-    config.discriminator.features = 32  # channels of the first convolution
-    config.discriminator.hidden = 256  # units of the dense layer
-    config.discriminator.norm = 'batch'  # batch, spectral or none
-    config.discriminator.global_pool = True  # any crop size; False: the paper's flattening
+    config.discriminator = ConfigDict()  # `name` and the fields of astro_gan.models.DISCRIMINATORS[name]
 
     config.content = ConfigDict()  # the perceptual loss, weighted by each stage's feature_weight
     config.content.network = 'vgg16'  # vgg16 to conv3_3 comes with the package; vgg19 from the hub or vgg_file
@@ -52,11 +47,29 @@ def super_resolution() -> ConfigDict:
 
     config.adversarial = _stage()
     config.adversarial.loss = 'minimax'  # minimax, wasserstein, least_squares, hinge or relativistic
-    config.adversarial.eval_every = 50
-    config.adversarial.ema_decay = 0.98  # the stage is short
     config.adversarial.real_label = 1.0  # one-sided label smoothing: 0.9; wasserstein and hinge have no labels
     config.adversarial.critic_steps = 1  # discriminator updates per generator update (Wasserstein: 5)
     config.adversarial.gradient_penalty = 0.0  # weight of the penalty (Wasserstein: 10)
+    config.adversarial.adversarial_weight = 1.0
+    config.adversarial.discriminator_learning_rate = 2e-4
+    return config
+
+
+def super_resolution() -> ConfigDict:
+    """The embedded data, sized for a laptop's CPU."""
+    config = _task('super_resolution')
+    config.factor = 4  # enlargement: 2, 3, 4, 6, 8 or 12
+    config.dataset.crop_size = 96
+    config.dataset.eval_tile = 192
+
+    config.discriminator.name = 'srgan'
+    config.discriminator.features = 32  # channels of the first convolution
+    config.discriminator.hidden = 256  # units of the dense layer
+    config.discriminator.norm = 'batch'  # batch, spectral or none
+    config.discriminator.global_pool = True  # any crop size; False: the paper's flattening
+
+    config.adversarial.eval_every = 50
+    config.adversarial.ema_decay = 0.98  # the stage is short
     config.adversarial.adversarial_weight = 5e-3
     config.adversarial.feature_weight = 0.006  # more wins LPIPS, and a faint grid in the dark sky
     config.adversarial.batch_size = 4
@@ -66,10 +79,37 @@ def super_resolution() -> ConfigDict:
     return config
 
 
+def colorization() -> ConfigDict:
+    """The embedded data, sized for a laptop's CPU; 64 x 64 pixels in, as in the report."""
+    config = _task('colorization')
+    config.dataset.reduction = 2  # crops and tiles are made so many times smaller first: a wider view
+    config.dataset.crop_size = 128
+    config.dataset.eval_tile = 192
+
+    config.weights = ConfigDict()  # ImageNet's, to start from: packaged, hub, none, or a safetensors file
+    config.weights.generator = 'none'
+    config.weights.discriminator = 'none'
+
+    config.chroma = ConfigDict()  # the chroma loss, weighted by each stage's chroma_weight
+    config.chroma.boost = 1.0  # gray pixels of the truth count 1 + boost times as much as saturated ones
+    config.chroma.scale = 10.0  # C* (CIE units) at which the boost has fallen to 1/e
+
+    for stage in (config.supervised, config.adversarial):
+        stage.chroma_weight = 0.0
+    config.adversarial.pixel_weight = 100.0  # lambda of pix2pix and of the report
+    config.adversarial.learning_rate = 2e-4  # the report's Adam
+    config.adversarial.decay = 'constant'
+    config.adversarial.beta1 = 0.5
+    config.adversarial.eval_every = 50
+    config.adversarial.ema_decay = 0.98  # the stage is short
+    return config
+
+
 def _stage() -> ConfigDict:
     """What both stages have."""
     stage = ConfigDict()
-    stage.steps = 0  # 0 leaves the stage out
+    stage.steps = 0  # 0 (and no epochs) leaves the stage out
+    stage.epochs = 0  # passes over the training pictures, each followed by an evaluation, in place of steps, eval_every
     stage.batch_size = 16  # over all devices
     stage.eval_every = 250  # steps between evaluations, each with a checkpoint
     stage.learning_rate = 1e-3
@@ -82,26 +122,44 @@ def _stage() -> ConfigDict:
     stage.pixel_loss = 'l1'  # l1, mse or charbonnier
     stage.pixel_weight = 1.0
     stage.feature_weight = 0.0  # of the perceptual loss
-    stage.best_metric = 'l1'  # l1, l2, psnr, psnr_y, ssim_y, l1_lab, l2_lab or lpips: names the best checkpoint
+    stage.best_metric = 'l1'  # names the best checkpoint; any of astro_gan.loop's HIGHER_IS_BETTER, LOWER_IS_BETTER
     return stage
 
 
 def smoke(config: ConfigDict) -> ConfigDict:
     """The same experiment in seconds: tiny networks, a few steps; for tests."""
-    config.dataset.crop_size = 48
-    config.dataset.eval_tile = 96
     config.dataset.eval_tiles_per_image = 2
     config.dataset.eval_batch_size = 2
     config.discriminator.features = 4
-    config.discriminator.hidden = 8
-    config.generator.features = 8
-    config.generator.blocks = 2
     config.log_every = 2
     config.sample_rows = 2
     for stage in (config.supervised, config.adversarial):
         stage.steps = 6
         stage.batch_size = 4
         stage.eval_every = 3
+    if config.task == 'super_resolution':
+        config.dataset.crop_size = 48
+        config.dataset.eval_tile = 96
+        config.generator.features = 8
+        config.generator.blocks = 2
+        config.discriminator.hidden = 8
+    if config.task == 'colorization':
+        config.dataset.reduction = 1
+        config.dataset.crop_size = 64
+        config.dataset.eval_tile = 64
+        config.generator.features = 4
+    return config
+
+
+def report(config: ConfigDict) -> ConfigDict:
+    """The schedule of the report (Kalvankar et al. 2021): pictures of 256 px made 64, batch 16, 100 epochs."""
+    config.log_every = 100
+    config.dataset.crop_size = 256
+    config.dataset.eval_tile = 256
+    config.dataset.reduction = 4
+    config.adversarial.epochs = 100
+    config.adversarial.batch_size = 16
+    config.adversarial.ema_decay = 0.999
     return config
 
 

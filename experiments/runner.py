@@ -9,24 +9,33 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from astro_gan import checkpoints, loop
-from astro_gan.evaluation import choose_samples, make_predict
+from astro_gan import loop
+from astro_gan.evaluation import choose_samples, make_predict, sample_picture
 from astro_gan.evaluation import evaluate as evaluate_tiles
 from astro_gan.experiment import Batch, Experiment
-from astro_gan.export import export_model, load_model
-from astro_gan.images import comparison_grid
+from astro_gan.export import export_model
 from astro_gan.logbook import read_rows, save_picture, write_rows
-from astro_gan.state import GANState, state_shape
+from astro_gan.state import GANState
 from astro_gan.train import make_eval_step
-from experiments import super_resolution
+from experiments import colorization, super_resolution
 from experiments.settings import claim_workdir, lock_workdir
+from experiments.start import STAGES, best_state, initial_state
 
-TASKS = {'super_resolution': super_resolution}
-STAGES = ('supervised', 'adversarial')
-TABLE = ('l1', 'l2', 'psnr', 'psnr_y', 'ssim_y', 'lpips')
+TASKS = {'super_resolution': super_resolution, 'colorization': colorization}
+# How a metric of a task's headline looks in a table: title (^ or v: which way is better) and digits.
+COLUMNS = {
+    'l1': ('L1 v', 5),
+    'l2': ('L2 v', 6),
+    'l1_ab': ('L1 a*b* v', 3),
+    'psnr': ('PSNR ^', 2),
+    'psnr_y': ('PSNR Y ^', 2),
+    'ssim_y': ('SSIM Y ^', 4),
+    'lpips': ('LPIPS v', 4),
+    'colourfulness': ('colourful', 2),
+    'colourfulness_truth': ('(truth)', 2),
+}
 
 
 def log(line: str) -> None:
@@ -43,9 +52,9 @@ def _task(config: ConfigDict) -> Any:
 
 def _stages(config: ConfigDict, *, training: bool) -> dict[str, Experiment]:
     task = _task(config)
-    names = [name for name in STAGES if config[name].steps > 0]
+    names = [name for name in STAGES if config[name].steps > 0 or config[name].epochs > 0]
     if not names:
-        raise ValueError('config.supervised.steps and config.adversarial.steps are both 0: nothing to train')
+        raise ValueError('config: steps and epochs of supervised and adversarial are all 0: nothing to train')
     return {name: task.make(config, name, training=training) for name in names}
 
 
@@ -120,23 +129,16 @@ def _check_devices(config: ConfigDict, names: Iterable[str]) -> None:
             raise ValueError(f'config.{name}.batch_size: {size} does not divide among {devices} devices; {near} does')
 
 
-def _initial_state(config: ConfigDict) -> Callable[[GANState], GANState]:
-    """Loads the generator of `config.init_from`, if any, into a fresh state."""
-    if not config.init_from:
-        return lambda state: state
-
-    def load(state: GANState) -> GANState:
-        model = load_model(Path(config.init_from).expanduser())
-        theirs, ours = model.description['generator'], _task(config).describe(config)['generator']
-        if theirs != ours:
-            raise ValueError(f'config.init_from: {config.init_from} holds another generator: {theirs}, not {ours}')
-        params, stats = model.variables['params'], model.variables.get('batch_stats', {})
-        return state.replace(
-            generator=state.generator.replace(params=params, batch_stats=stats),
-            ema_params=params,
-        )
-
-    return load
+def _count_epochs(config: ConfigDict, pictures: int) -> ConfigDict:
+    """A copy in which every stage's epochs have become steps, with an evaluation after each epoch."""
+    config = config.copy_and_resolve_references()
+    for name in STAGES:
+        stage = config[name]
+        if stage.epochs > 0:
+            stage.eval_every = max(1, round(pictures / stage.batch_size))
+            stage.steps = stage.epochs * stage.eval_every
+            log(f'{name}: {stage.epochs} epochs of {stage.eval_every} steps ({pictures} pictures)')
+    return config
 
 
 def train(config: ConfigDict, workdir: str) -> None:
@@ -148,12 +150,14 @@ def train(config: ConfigDict, workdir: str) -> None:
     for line in claim_workdir(config, folder, write=first):
         log(line)
     with lock_workdir(folder) if first else contextlib.nullcontext():
-        _train(config, folder, experiments)
+        _train(config, folder)
     evaluate(config, workdir)
 
 
-def _train(config: ConfigDict, folder: Path, experiments: dict[str, Experiment]) -> None:
+def _train(config: ConfigDict, folder: Path) -> None:
     source = _open_source(config, 'train', config.dataset.crop_size)
+    config = _count_epochs(config, len(source))
+    experiments = _stages(config, training=True)
     stages = [
         loop.Stage(
             name=name,
@@ -168,7 +172,7 @@ def _train(config: ConfigDict, folder: Path, experiments: dict[str, Experiment])
     ]
     loop.train(
         stages,
-        initial_state=_initial_state(config),
+        initial_state=initial_state(config, _task(config)),
         eval_batches=_eval_batches(config, 'validation', stages[0].experiment),
         workdir=folder,
         settings=loop.Settings(
@@ -190,16 +194,10 @@ def _best_states(
     claim_workdir(config, workdir, write=False)
     found = {}
     for name, experiment in experiments.items():
-        directory = workdir / 'checkpoints' / name
-        if not directory.is_dir():
-            continue
-        spec = jax.ShapeDtypeStruct((1, *experiment.input_shape), np.float32)
-        like = state_shape(experiment, spec)
-        with checkpoints.open_manager(directory, read_only=True) as manager:
-            step = manager.best_step()
-            if step is not None and manager.metrics(step) is not None:
-                state, _ = checkpoints.restore(manager, like, step)
-                found[name] = (state, {'stage': name, 'step': step})
+        best = best_state(workdir, name, lambda experiment=experiment: experiment)  # type: ignore[misc]
+        if best is not None:
+            state, step = best
+            found[name] = (state, {'stage': name, 'step': step})
     if not found:
         raise ValueError(f'{workdir}: no evaluated checkpoint there; train first, or name its --workdir')
     return found
@@ -213,46 +211,40 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     first = next(iter(experiments.values()))
     batches = _eval_batches(config, 'test', first)
     baseline = _task(config).BASELINE
-    per_image = {baseline: evaluate_tiles(make_eval_step(first, baseline=True), {}, {}, batches)}
+    per_tile = {baseline: evaluate_tiles(make_eval_step(first, baseline=True), {}, {}, batches)}
     for name, (state, _) in states.items():
         params, stats = state.ema_params, state.generator.batch_stats
         title = f'{config.name} {name}'
-        per_image[title] = evaluate_tiles(make_eval_step(experiments[name]), params, stats, batches)
-    table = {name: {key: float(value.mean()) for key, value in values.items()} for name, values in per_image.items()}
+        per_tile[title] = evaluate_tiles(make_eval_step(experiments[name]), params, stats, batches)
+    summaries = {name: first.summarize(values) for name, values in per_tile.items()}
+    table = {name: row for name, (row, _) in summaries.items()}
     if jax.process_index() == 0:
-        count = len(next(iter(per_image[baseline].values())))
-        log(format_table(table, f'test split, {count} tiles of {config.dataset.eval_tile} px'))
+        count = len(next(iter(per_tile[baseline].values())))
+        log(format_table(table, first.headline, f'test split, {count} tiles of {config.dataset.eval_tile} px'))
+        for name in states:
+            for line in summaries[f'{config.name} {name}'][1]:
+                log(f'warning: {config.name} {name}: {line}')
         steps = {f'{config.name} {name}': checkpoint['step'] for name, (_, checkpoint) in states.items()}
         data = config.dataset.folder or config.dataset.name
         rows = [{'system': name, 'step': steps.get(name, 0), 'data': data, **row} for name, row in table.items()]
         write_rows(folder / 'test.csv', rows)
         samples = choose_samples(batches, config.sample_rows)
-        columns = [samples['input'], np.asarray(first.baseline(samples['input']))]
-        for name, (state, _) in states.items():
-            predict = make_predict(experiments[name])
-            columns.append(predict(state.ema_params, state.generator.batch_stats, samples['input']))
-        columns.append(samples['target'])
+        outputs = [
+            make_predict(experiments[name])(state.ema_params, state.generator.batch_stats, samples['input'])
+            for name, (state, _) in states.items()
+        ]
         (folder / 'samples').mkdir(exist_ok=True)
-        save_picture(folder / 'samples' / 'test.png', comparison_grid(columns))
-        log(f'pictures (input, {", ".join(table)}, truth): {folder}/samples/test.png; all metrics: {folder}/test.csv')
+        save_picture(folder / 'samples' / 'test.png', sample_picture(first, samples, outputs))
+        log(f'pictures ({", ".join(table)}, truth): {folder}/samples/test.png; all metrics: {folder}/test.csv')
     return table
 
 
-def format_table(table: dict[str, dict[str, float]], title: str) -> str:
-    """The metrics of `TABLE`, a row per system; arrows say which way is better."""
-    arrows = {
-        'l1': 'L1 v',
-        'l2': 'L2 v',
-        'psnr': 'PSNR ^',
-        'psnr_y': 'PSNR Y ^',
-        'ssim_y': 'SSIM Y ^',
-        'lpips': 'LPIPS v',
-    }
-    digits = {'l1': 5, 'l2': 6, 'psnr': 2, 'psnr_y': 2, 'ssim_y': 4, 'lpips': 4}
+def format_table(table: dict[str, dict[str, float]], headline: tuple[str, ...], title: str) -> str:
+    """The metrics of the headline, a row per system; arrows say which way is better."""
     width = max(map(len, table))
-    lines = [title, ' ' * width + ''.join(f'{arrows[key]:>10}' for key in TABLE)]
+    lines = [title, ' ' * width + ''.join(f'{COLUMNS[key][0]:>10}' for key in headline)]
     for name, row in table.items():
-        lines.append(f'{name:<{width}}' + ''.join(f'{row[key]:>10.{digits[key]}f}' for key in TABLE))
+        lines.append(f'{name:<{width}}' + ''.join(f'{row[key]:>10.{COLUMNS[key][1]}f}' for key in headline))
     return '\n'.join(lines)
 
 

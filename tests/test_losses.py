@@ -75,3 +75,24 @@ def test_pixel_losses():
     np.testing.assert_allclose(losses.mse(a, b), ((a - b) ** 2).mean(), rtol=1e-6)
     np.testing.assert_allclose(losses.charbonnier(a, b), np.sqrt((a - b) ** 2 + 1e-6).mean(), rtol=1e-5)
     assert jax.grad(losses.charbonnier)(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 1))).max() == 0
+
+
+def test_chroma_weighs_low_saturation():
+    """The chroma loss is its formula; boost > 0 counts errors of gray regions more, < 0 less, 0 is plain L1."""
+    ab, truth = 40 * REAL[..., [0, 0]], 40 * FAKE[..., [0, 0]] * [1, -0.5]
+    for boost in (4.0, -0.8):
+        weights = 1 + boost * np.exp(-np.sqrt((truth**2).sum(-1, keepdims=True)) / 15)
+        expected = (weights * np.abs(ab - truth)).sum() / (2 * weights.sum())
+        np.testing.assert_allclose(losses.chroma(ab, truth, boost=boost, scale=15.0), expected, rtol=1e-5)
+    np.testing.assert_allclose(losses.chroma(ab, truth, boost=0.0, scale=15.0), losses.l1(ab, truth), rtol=1e-6)
+    truth = np.zeros((1, 1, 2, 2), np.float32) + [[0.0], [60.0]]  # a gray and a saturated pixel
+    in_gray, in_colour = truth + [[5.0], [0.0]], truth + [[0.0], [5.0]]
+    for boost, more, less in ((4.0, in_gray, in_colour), (-0.8, in_colour, in_gray)):
+        options = {'boost': boost, 'scale': 10.0}
+        assert losses.chroma(more, truth, **options) > 2 * losses.chroma(less, truth, **options)
+    slope = jax.grad(lambda x: losses.chroma(x, truth, boost=4.0, scale=10.0))(in_gray)
+    assert np.isfinite(slope).all()
+    with pytest.raises(ValueError, match='boost has to be above -1 and scale above 0'):
+        losses.chroma(truth, truth, boost=-1.0, scale=10.0)
+    with pytest.raises(ValueError, match=r'needs a\*b\* \[n, H, W, 2\] twice'):
+        losses.chroma(truth, truth[..., :1], boost=0.0, scale=10.0)

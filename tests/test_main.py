@@ -1,13 +1,11 @@
 """main.py as a user runs it: every config at :smoke, its modes, its errors, several processes."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -21,42 +19,9 @@ from astro_gan.state import create_state, state_shape
 from configs import edsr, srgan, wdsr
 from experiments import runner, super_resolution
 from experiments.settings import claim_workdir, lock_workdir
+from tests.runs import ROOT, assert_one_line, main, start
 
-ROOT = Path(__file__).parents[1]
 CONFIGS = ('wdsr', 'edsr', 'srgan')
-
-
-def start(*flags, devices=1, **options):
-    environment = os.environ | {
-        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0'
-    }
-    return subprocess.Popen(
-        [sys.executable, 'main.py', *map(str, flags)],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
-def main(*flags, **options):
-    """Run to the end: (exit status, standard output, standard error)."""
-    process = start(*flags, **options)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-def assert_one_line(result, *words):
-    """A non-zero exit, and one line that holds the words; no traceback."""
-    status, out, err = result
-    assert status != 0
-    lines = [line for line in err.splitlines() if line.startswith('error:')]
-    assert len(lines) == 1, err
-    assert 'Traceback' not in err + out
-    for word in words:
-        assert word in lines[0]
 
 
 @pytest.fixture(scope='module', params=CONFIGS)
@@ -172,7 +137,7 @@ def test_a_wrong_flag_is_one_line_that_names_the_right_ones(flags, words, tmp_pa
         ({'adversarial.loss': 'magic'}, ['adversarial.loss', 'wasserstein', 'hinge']),
         ({'adversarial.loss': 'wasserstein'}, ['gradient_penalty']),
         ({'adversarial.gradient_penalty': 10.0}, ['discriminator.norm', 'spectral']),
-        ({'generator.name': 'unet'}, ['edsr, srresnet, wdsr']),
+        ({'generator.name': 'vae'}, ['edsr, ', 'srresnet, ', 'wdsr']),
         ({'generator.variant': 'c'}, ['variant', "'a'"]),
         ({'precision': 'float8'}, ['precision', 'bfloat16']),
         ({'supervised.decay': 'linear'}, ['supervised.decay', 'cosine']),

@@ -1,5 +1,8 @@
 """Metrics against scikit-image and against published numbers."""
 
+import functools
+
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,7 +10,7 @@ from skimage import color as reference_color
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from astro_gan import images, metrics
-from astro_gan.models import load_lpips
+from astro_gan.models import load_lpips, lpips
 
 
 @pytest.fixture(scope='module')
@@ -18,6 +21,7 @@ def pair(hubble):
     return np.clip(truth + noise, 0, 1).astype(np.float32), truth
 
 
+@functools.partial(jax.jit, static_argnames='border')
 def measured(prediction, truth, border=4):
     return metrics.image_metrics(prediction, truth, border=border, lpips_params=load_lpips())
 
@@ -41,6 +45,56 @@ def test_metrics_agree_with_scikit_image(pair):
         np.testing.assert_allclose(result['ssim_y'][i], structural_similarity(y_t, y_p, **options), rtol=1e-3)
 
 
+def test_learned_metrics_see_the_whole_image(pair):
+    """LPIPS inside the metrics is LPIPS, whatever the border; the vectors for a Fréchet distance tell images apart."""
+    result = measured(*pair)
+    np.testing.assert_allclose(result['lpips'], jax.jit(lpips)(load_lpips(), *pair), rtol=1e-5)
+    assert result['features_prediction'].shape == result['features_truth'].shape == (2, 256)
+    assert np.ptp(result['features_truth'], axis=0).max() > 0.1
+    np.testing.assert_array_equal(result['features_truth'], measured(pair[1], pair[1])['features_prediction'])
+
+
+def test_report_formulas_are_the_reports(pair):
+    """What the 2021 report printed: signed means, errors on ab/110, and numpy's 8-bit arithmetic that wraps around."""
+    result = jax.jit(metrics.report_formulas)(*pair)
+    prediction8, truth8 = (np.round(x * 255).astype(np.uint8) for x in pair)
+    difference = truth8 - prediction8
+    ab = (reference_color.rgb2lab(pair[1]) - reference_color.rgb2lab(pair[0]))[..., 1:] / 110
+    expected = {
+        'report_signed_mean_': ('ab', ab),
+        'report_mae_ab110_': ('ab', np.abs(ab)),
+        'report_wrapped_l1_': ('rgb', difference),
+        'report_wrapped_l2_': ('rgb', difference**2),
+    }
+    assert difference.max() > 200  # it did wrap
+    assert len(result) == 10
+    for name, (channels, values) in expected.items():
+        for index, channel in enumerate(channels):
+            np.testing.assert_allclose(result[name + channel], values[..., index].mean((1, 2)), rtol=1e-3, atol=1e-6)
+    assert result.keys() <= measured(*pair).keys()
+
+
+def test_colour_metrics_agree_with_numpy(pair):
+    """Errors of a*b*, colourfulness, chroma and tint equal scikit-image's and numpy's, for output and truth."""
+    colour_metrics = jax.jit(metrics.colour_metrics)
+    result = colour_metrics(*pair)
+    labs = [reference_color.rgb2lab(x) for x in pair]
+    for i in range(2):
+        error = (labs[0] - labs[1])[i, ..., 1:]
+        np.testing.assert_allclose(result['l1_ab'][i], np.abs(error).mean(), rtol=1e-3)
+        np.testing.assert_allclose(result['l2_ab'][i], np.square(error).mean(), rtol=1e-3)
+        for suffix, images_, lab in (('', pair[0], labs[0]), ('_truth', pair[1], labs[1])):
+            r, g, b = 255 * images_[i].astype(np.float64).reshape(-1, 3).T
+            rg, yb = r - g, (r + g) / 2 - b
+            colourfulness = np.hypot(rg.std(), yb.std()) + 0.3 * np.hypot(rg.mean(), yb.mean())
+            np.testing.assert_allclose(result[f'colourfulness{suffix}'][i], colourfulness, rtol=1e-4)
+            np.testing.assert_allclose(result[f'chroma{suffix}'][i], np.hypot(*lab[i, ..., 1:].T).mean(), rtol=1e-3)
+            np.testing.assert_allclose(result[f'mean_a{suffix}'][i], lab[i, ..., 1].mean(), atol=1e-3)
+            np.testing.assert_allclose(result[f'mean_b{suffix}'][i], lab[i, ..., 2].mean(), atol=1e-3)
+    gray = np.full_like(pair[0], 0.4)
+    np.testing.assert_allclose(colour_metrics(gray, gray)['colourfulness'], 0, atol=1e-3)
+
+
 def test_equal_images_are_perfect(pair):
     """No distance between an image and itself; PSNR stays finite, so that averages do."""
     result = measured(pair[1], pair[1])
@@ -62,11 +116,13 @@ def test_wrong_shapes_are_refused(pair):
 @pytest.mark.parametrize(('name', 'published'), [('Set5', 28.43), ('Set14', 26.0)])
 def test_bicubic_reaches_the_published_psnr(real_data, name, published):
     """Degradation, baseline and Y-PSNR together give the benchmarks' published bicubic x4 numbers (0.1 dB)."""
-    values = []
-    for path in sorted((real_data / 'benchmarks' / name).glob('*.png')):
-        truth = np.asarray(Image.open(path).convert('RGB'), np.float32)[None] / 255
+
+    @jax.jit
+    def measure(truth):
         low_res = images.quantize(images.downsample(truth, 4))
         prediction = images.quantize(images.upsample(low_res, 4))
-        result = metrics.psnr(metrics.luma(prediction)[:, 4:-4, 4:-4], metrics.luma(truth)[:, 4:-4, 4:-4])
-        values.append(float(result[0]))
+        return metrics.psnr(metrics.luma(prediction)[:, 4:-4, 4:-4], metrics.luma(truth)[:, 4:-4, 4:-4])[0]
+
+    paths = sorted((real_data / 'benchmarks' / name).glob('*.png'))
+    values = [measure(np.asarray(Image.open(path).convert('RGB'), np.float32)[None] / 255) for path in paths]
     assert abs(np.mean(values) - published) < 0.1

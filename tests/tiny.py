@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from astro_gan import images, losses
+from astro_gan import images, losses, summary
 from astro_gan.experiment import Experiment
 from astro_gan.models import make_discriminator, make_generator
 from astro_gan.state import create_state
@@ -56,6 +56,7 @@ def experiment(
         discriminator_tx=optax.adam(rate),
         generator_loss=generator_loss,
         discriminator_loss=discriminator_loss if adversarial else None,
+        discriminator_input=lambda low_res, image: image,
         gradient_penalty=penalty,
         critic_steps=critic_steps,
         preprocess=preprocess,
@@ -63,6 +64,8 @@ def experiment(
         baseline=lambda low_res: jnp.clip(images.upsample(low_res, 2), 0, 1),
         input_shape=(8, 8, 3),
         metrics=cheap_metrics,
+        summarize=lambda table: (summary.summarize(table), []),
+        headline=('l1', 'psnr_y'),
     )
 
 

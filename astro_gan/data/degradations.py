@@ -1,12 +1,15 @@
-"""TensorFlow functions on single pictures: crops, flips and the reduction that makes a low-resolution input.
+"""TensorFlow functions on single pictures: crops, flips, the reduction that makes a low-resolution input, L*a*b*.
 
 The kernel is the project's one kernel: the Keys cubic (a = -0.5) with half-pixel centres, widened (antialiased) when
-shrinking. `astro_gan.images` holds its JAX twin. All randomness is stateless: the same seed gives the same result.
+shrinking. `astro_gan.images` holds its JAX twin, `astro_gan.color` those of the colour conversions. All randomness is
+stateless: the same seed gives the same result.
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
+
+from astro_gan.color import EPSILON, RGB_TO_XYZ, SLOPE, WHITE
 
 
 def downsample(image: tf.Tensor, factor: int) -> tf.Tensor:
@@ -46,6 +49,25 @@ def to_float(image: tf.Tensor) -> tf.Tensor:
     if not image.dtype.is_floating:
         raise TypeError(f'expected uint8, or floats in [0, 1], not {image.dtype.name}')
     return tf.cast(image, tf.float32)
+
+
+def rgb_to_lab(image: tf.Tensor) -> tf.Tensor:
+    """sRGB `[..., 3]`, floats in [0, 1] -> float32 L*a*b* `[..., 3]` (CIE units, D65)."""
+    image = to_float(image)
+    linear = tf.where(image <= 0.04045, image / 12.92, ((image + 0.055) / 1.055) ** 2.4)
+    xyz = tf.reduce_sum(linear[..., None, :] * tf.constant(RGB_TO_XYZ), -1) / tf.constant(WHITE)
+    f = tf.where(xyz > EPSILON, xyz ** (1.0 / 3.0), SLOPE * xyz + 16.0 / 116.0)
+    fx, fy, fz = tf.unstack(f, axis=-1)
+    return tf.stack([116.0 * fy - 16.0, 500.0 * (fx - fy), 200.0 * (fy - fz)], -1)
+
+
+def lightness_to_gray(lightness: tf.Tensor) -> tf.Tensor:
+    """L* `[..., 1]` in [0, 100] -> the gray value `[..., 1]` in [0, 1] that has it."""
+    f = (lightness + 16.0) / 116.0
+    linear = tf.where(f > 0.2068966, f**3, (f - 16.0 / 116.0) / SLOPE)
+    linear = tf.maximum(linear, 0.0)  # rounding below black has no root
+    gray = tf.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1.0 / 2.4) - 0.055)
+    return tf.minimum(gray, 1.0)
 
 
 def random_bits(seed: tf.Tensor, count: int) -> tf.Tensor:

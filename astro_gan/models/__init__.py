@@ -9,24 +9,49 @@ from typing import Any
 
 import flax.linen as nn
 
+from astro_gan.models.backbones import insert_backbone
 from astro_gan.models.discriminators import SRGANDiscriminator
 from astro_gan.models.edsr import EDSR
 from astro_gan.models.lpips import load_lpips, lpips
+from astro_gan.models.patch_discriminators import PatchDiscriminator, ResNet50PatchDiscriminator
+from astro_gan.models.resnet import ResNet, load_resnet
+from astro_gan.models.resnet_unet import ResNetUNet
 from astro_gan.models.srresnet import SRResNet
+from astro_gan.models.unet import UNet
 from astro_gan.models.vgg import load_vgg, vgg_features
+from astro_gan.models.vgg_discriminator import ResidualVGG16Discriminator
 from astro_gan.models.wdsr import WDSR
 
-GENERATORS: dict[str, type[nn.Module]] = {'srresnet': SRResNet, 'edsr': EDSR, 'wdsr': WDSR}
-DISCRIMINATORS: dict[str, type[nn.Module]] = {'srgan': SRGANDiscriminator}
+GENERATORS: dict[str, type[nn.Module]] = {
+    'srresnet': SRResNet,
+    'edsr': EDSR,
+    'wdsr': WDSR,
+    'unet': UNet,
+    'resnet18_unet': ResNetUNet,
+}
+DISCRIMINATORS: dict[str, type[nn.Module]] = {
+    'srgan': SRGANDiscriminator,
+    'patch': PatchDiscriminator,
+    'residual_vgg16': ResidualVGG16Discriminator,
+    'resnet50_patch': ResNet50PatchDiscriminator,
+}
 
 __all__ = [
     'DISCRIMINATORS',
     'EDSR',
     'GENERATORS',
     'WDSR',
+    'PatchDiscriminator',
+    'ResNet',
+    'ResNet50PatchDiscriminator',
+    'ResNetUNet',
+    'ResidualVGG16Discriminator',
     'SRGANDiscriminator',
     'SRResNet',
+    'UNet',
+    'insert_backbone',
     'load_lpips',
+    'load_resnet',
     'load_vgg',
     'lpips',
     'make_discriminator',

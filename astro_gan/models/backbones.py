@@ -2,11 +2,28 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import flax
+import jax
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 WEIGHTS = Path(__file__).resolve().parent.parent / 'weights'
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB in [0, 1]
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def imagenet_normalise(x: jax.Array) -> jax.Array:
+    """`[..., C]` in [0, 1], the last three RGB -> minus ImageNet's mean, over its deviation; same dtype.
+
+    Channels before them (a condition) are scaled by the averages of the three.
+    """
+    extra = x.shape[-1] - 3
+    mean = np.array([np.mean(IMAGENET_MEAN)] * extra + [*IMAGENET_MEAN])
+    std = np.array([np.mean(IMAGENET_STD)] * extra + [*IMAGENET_STD])
+    return (x - jnp.asarray(mean, x.dtype)) / jnp.asarray(std, x.dtype)
 
 
 def read_tensors(path: str | Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -53,3 +70,35 @@ def hub_file(repository: str, *, setting: str) -> Path:
             f'({type(error).__name__}: {reason[0] if reason else "no reason given"}); '
             f'download it elsewhere and give its path as {setting}'
         ) from None
+
+
+def insert_backbone(variables: Mapping[str, Any], backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """A network's variables with its encoder's replaced: new dicts, the given ones stay as they are.
+
+    Args:
+      variables: {'params', 'batch_stats'} of a network that has a submodule 'encoder'.
+      backbone: the same of the encoder alone, from `load_resnet`. Where the network's stem takes more channels than the
+        backbone's (a condition before RGB), their filters start at zero.
+
+    Raises:
+      ValueError: the network has no encoder, or its tensors are not the backbone's; names the first at fault.
+    """
+    result = dict(variables)
+    for collection, tree in backbone.items():
+        if 'encoder' not in variables.get(collection, {}):
+            raise ValueError(f"the network has no 'encoder' in its {collection}: it takes no ImageNet weights")
+        expected = flax.traverse_util.flatten_dict(variables[collection]['encoder'], sep='/')
+        tensors = flax.traverse_util.flatten_dict(tree, sep='/')
+        if different := sorted(set(expected) ^ set(tensors)):
+            lacking = 'backbone' if different[0] in expected else 'network'
+            raise ValueError(f'{collection}: encoder/{different[0]} is missing in the {lacking}; do the stages agree?')
+        for name, tensor in tensors.items():
+            shape = expected[name].shape
+            if name == 'conv1/kernel' and tensor.shape[2] < shape[2]:
+                tensors[name] = np.pad(tensor, ((0, 0), (0, 0), (shape[2] - tensor.shape[2], 0), (0, 0)))
+            if tensors[name].shape != shape:
+                raise ValueError(
+                    f'{collection}: encoder/{name} has shape {tensor.shape} in the backbone, expected {shape}'
+                )
+        result[collection] = variables[collection] | {'encoder': flax.traverse_util.unflatten_dict(tensors, sep='/')}
+    return result

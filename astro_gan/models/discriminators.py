@@ -39,8 +39,7 @@ class SRGANDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        if self.norm not in NORMS:
-            raise ValueError(f'norm must be one of {", ".join(NORMS)}, not {self.norm!r}')
+        check_norm(self.norm, NORMS)
         if not self.global_pool and min(x.shape[1:3]) < 16:
             raise ValueError(
                 f'the discriminator needs pictures of at least 16 x 16 pixels, got {x.shape[1]} x '
@@ -56,16 +55,32 @@ class SRGANDiscriminator(nn.Module):
                 dtype=self.dtype,
                 name=f'conv{index}',
             )
-            y = self._apply(layer, y, train=train)
+            y = call_layer(layer, y, norm=self.norm, train=train)
             if self.norm == 'batch' and index > 0:
                 y = batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name, name=f'norm{index}')(y)
             y = nn.leaky_relu(y, 0.2)
         y = y.mean(axis=(1, 2)) if self.global_pool else y.reshape(y.shape[0], -1)
         hidden = nn.Dense(self.hidden, dtype=self.dtype, name='hidden')
-        y = nn.leaky_relu(self._apply(hidden, y, train=train), 0.2)
-        return self._apply(nn.Dense(1, dtype=jnp.float32, name='logit'), y, train=train)
+        y = nn.leaky_relu(call_layer(hidden, y, norm=self.norm, train=train), 0.2)
+        logit = nn.Dense(1, dtype=jnp.float32, name='logit')
+        return call_layer(logit, y, norm=self.norm, train=train)
 
-    def _apply(self, layer: nn.Module, x: jax.Array, *, train: bool) -> jax.Array:
-        if self.norm == 'spectral':
-            return nn.SpectralNorm(layer, name=f'{layer.name}_spectral')(x, update_stats=train)
-        return layer(x)
+
+def call_layer(layer: nn.Module, x: jax.Array, *, norm: str, train: bool) -> jax.Array:
+    """`layer(x)`; with norm 'spectral' its kernel is divided by its largest singular value."""
+    if norm == 'spectral':
+        return nn.SpectralNorm(layer, name=f'{layer.name}_spectral')(x, update_stats=train)
+    return layer(x)
+
+
+def check_norm(norm: str, valid: tuple[str, ...]) -> None:
+    """ValueError that lists the valid ones."""
+    if norm not in valid:
+        raise ValueError(f'norm must be one of {", ".join(valid)}, not {norm!r}')
+
+
+def check_size(x: jax.Array, smallest: int) -> None:
+    """ValueError unless `[N, H, W, C]` has at least `smallest` pixels on each side."""
+    if min(x.shape[1:3]) < smallest:
+        size = f'{x.shape[1]} x {x.shape[2]}'
+        raise ValueError(f'the discriminator needs pictures of at least {smallest} x {smallest} pixels, got {size}')

@@ -47,6 +47,51 @@ def load_lpips(path: str | Path = PACKAGED) -> dict[str, dict[str, np.ndarray]]:
     }
 
 
+def alex_features(params, images: jax.Array) -> list[jax.Array]:
+    """AlexNet's five feature maps after ReLU, `[N, h, w, C]` with C = 64, 192, 384, 256, 256, float32.
+
+    Args:
+      params: from `load_lpips`.
+      images: `[N, H, W, 3]` RGB in [0, 1], height and width at least 31 pixels.
+
+    Raises:
+      ValueError: another shape.
+    """
+    if images.ndim != 4 or images.shape[-1] != 3 or min(images.shape[1:3]) < SMALLEST:
+        raise ValueError(f'LPIPS needs [N, H, W, 3] with at least {SMALLEST} x {SMALLEST} pixels, got {images.shape}')
+    x = (2 * jnp.asarray(images, jnp.float32) - 1 - jnp.asarray(SHIFT)) / jnp.asarray(SCALE)
+    maps = []
+    for index, (_, _, stride, padding, _, _) in enumerate(_CONVS):
+        layer = params[f'conv{index}']
+        if index in (1, 2):
+            x = nn.max_pool(x, (3, 3), (2, 2))
+        # Full precision: with a GPU's default (TF32) the fourth digit of the reference is lost.
+        x = conv(x, jnp.asarray(layer['kernel']), stride=stride, padding=padding, precision=jax.lax.Precision.HIGHEST)
+        x = nn.relu(x + jnp.asarray(layer['bias']))
+        maps.append(x)
+    return maps
+
+
+def pool(maps: list[jax.Array]) -> jax.Array:
+    """One vector `[N, 256]` per image: the spatial mean of the last of `alex_features`."""
+    return maps[-1].mean(axis=(1, 2))
+
+
+def distance(params, a: list[jax.Array], b: list[jax.Array]) -> jax.Array:
+    """LPIPS `[N]` of images whose `alex_features` are `a` and `b`."""
+
+    def unit(x: jax.Array) -> jax.Array:
+        # Unit length along the channels; the floor keeps a pixel of zeros and its gradient finite.
+        return x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(axis=-1, keepdims=True), 1e-20))
+
+    total = jnp.zeros(a[0].shape[0], jnp.float32)
+    for index, (x, y) in enumerate(zip(a, b, strict=True)):
+        difference = jnp.square(unit(x) - unit(y))
+        weights = jnp.asarray(params[f'conv{index}']['linear'])
+        total += jnp.matmul(difference, weights, precision='highest').mean(axis=(1, 2))
+    return total
+
+
 def lpips(params, a: jax.Array, b: jax.Array) -> jax.Array:
     """Perceptual distance of image pairs, 0 for equal images.
 
@@ -61,22 +106,4 @@ def lpips(params, a: jax.Array, b: jax.Array) -> jax.Array:
     """
     if a.shape != b.shape:
         raise ValueError(f'LPIPS compares images of one shape, got {a.shape} and {b.shape}')
-    if a.ndim != 4 or a.shape[-1] != 3 or min(a.shape[1:3]) < SMALLEST:
-        raise ValueError(f'LPIPS needs [N, H, W, 3] with at least {SMALLEST} x {SMALLEST} pixels, got {a.shape}')
-    count = a.shape[0]
-    x = jnp.concatenate([jnp.asarray(a, jnp.float32), jnp.asarray(b, jnp.float32)])
-    x = (2 * x - 1 - jnp.asarray(SHIFT)) / jnp.asarray(SCALE)
-    distance = jnp.zeros(count, jnp.float32)
-    for index, (_, _, stride, padding, _, _) in enumerate(_CONVS):
-        layer = params[f'conv{index}']
-        if index in (1, 2):
-            x = nn.max_pool(x, (3, 3), (2, 2))
-        # Full precision: with a GPU's default (TF32) the fourth digit of the reference is lost.
-        x = conv(x, jnp.asarray(layer['kernel']), stride=stride, padding=padding, precision=jax.lax.Precision.HIGHEST)
-        x = nn.relu(x + jnp.asarray(layer['bias']))
-        # Unit length along the channels; the floor keeps a pixel of zeros and its gradient finite.
-        square = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-        unit = x * jax.lax.rsqrt(jnp.maximum(square, 1e-20))
-        difference = jnp.square(unit[:count] - unit[count:])
-        distance += jnp.mean(jnp.matmul(difference, jnp.asarray(layer['linear']), precision='highest'), axis=(1, 2))
-    return distance
+    return distance(params, alex_features(params, a), alex_features(params, b))

@@ -9,11 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from astro_gan.models.backbones import WEIGHTS, hub_file, read_tensors
+from astro_gan.models.backbones import IMAGENET_MEAN, IMAGENET_STD, WEIGHTS, hub_file, read_tensors
 from astro_gan.models.conv import conv
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB in [0, 1]
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Convolutions per block; a 2x2 max pool follows each block.
 PLANS = {'vgg16': (2, 2, 3, 3, 3), 'vgg19': (2, 2, 4, 4, 4)}

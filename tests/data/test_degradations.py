@@ -1,10 +1,10 @@
-"""The reduction agrees with JAX's; crops and flips are what they say."""
+"""Reduction and colours agree with JAX's; crops and flips are what they say."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from astro_gan import images
+from astro_gan import color, images
 from astro_gan.data import degradations, hubble_deep_field
 
 
@@ -63,3 +63,17 @@ def test_crop_covers_the_whole_image_and_repeats():
     for seed in (np.int32([3, 4]), np.int64([3, 4])):
         crop = degradations.random_crop(image, seed, 3).numpy()
         np.testing.assert_array_equal(crop, degradations.random_crop(image, seed, 3))
+
+
+def test_tensorflow_and_jax_see_the_same_colours(photograph):
+    """L*a*b* targets made in the pipeline and L* made at inference are the same to 1e-3: bright, dark, saturated."""
+    corners = np.array(np.meshgrid([0, 255], [0, 255], [0, 255]), np.uint8).T.reshape(-1, 3)
+    random = np.random.default_rng(0).integers(0, 256, (500, 3), np.uint8)
+    pixels = np.concatenate([photograph[::40, ::40].reshape(-1, 3), corners, random, random // 20]) / np.float32(255)
+    lab = degradations.rgb_to_lab(pixels).numpy()
+    assert lab.dtype == np.float32
+    np.testing.assert_allclose(lab, color.rgb_to_lab(pixels), atol=1e-3)
+    light = np.linspace(0, 100, 1001, dtype=np.float32)[:, None]
+    gray = degradations.lightness_to_gray(light)
+    np.testing.assert_allclose(gray, color.lightness_to_gray(light), atol=1e-5)
+    np.testing.assert_allclose(color.lightness(gray.numpy()), light, atol=1e-3)

@@ -1,0 +1,73 @@
+"""A U-Net whose encoder is an ImageNet ResNet-18 with its last layers clipped."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from astro_gan.models.backbones import imagenet_normalise
+from astro_gan.models.layers import QUIET, batch_norm, scaled_init
+from astro_gan.models.products import ProductConv, UpConv
+from astro_gan.models.resnet import ResNet
+from astro_gan.models.unet import SPACES, check_input, pad_to_multiple
+
+
+class ResNetUNet(nn.Module):
+    """`[N, H, W, 1]` in [0, 1] -> colours `[N, H, W, 3 or 2]` float32, any size from 64 x 64.
+
+    The encoder, 'encoder' in the parameters, sees the input as three equal channels, ImageNet-normalised; `load_resnet`
+    has its weights, `insert_backbone` puts them in. Each step up is nearest neighbour upsampling and a 3x3 convolution,
+    then another 3x3 convolution that also sees the encoder's map of that size; the last one, the input.
+
+    Fields:
+      space: 'lab', L* / 100 in and (a*, b*) / 110 in [-1, 1] out; or 'rgb', gray in and RGB out: the gray plus a
+        difference in [-1, 1], so nominally in [0, 1] and not clipped. Either way the fresh network paints almost gray:
+        its last convolution starts turned down.
+      stages: how many of the encoder's four stages to keep.
+      features: width of the decoder at half resolution; half of it at full resolution, double after each further
+        halving. With 32 the decoder's work is about the encoder's.
+      dropout: rate in the first three steps up, with `train=True` and a PRNG key as `rngs={'dropout': key}`.
+      axis_name: the pmap axis over which batch statistics are averaged, or None.
+      dtype: of the arithmetic, except the last convolution's, which makes the colours: float32.
+
+    Raises ValueError for another space, a smaller image or one that has not one channel, or stages other than 1 to
+    4. With `train=True` make 'batch_stats' mutable. Exports with height and width free.
+    """
+
+    space: str = 'lab'
+    stages: int = 3
+    features: int = 32
+    dropout: float = 0.0
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @property
+    def multiple(self) -> int:
+        """Sizes that are multiples of it need no padding."""
+        return 2 ** (self.stages + 1)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        check_input(self.space, x)
+        x = jnp.asarray(x, jnp.float32)
+        height, width = x.shape[1:3]
+        padded = pad_to_multiple(x, self.multiple)
+
+        encoder = ResNet('resnet18', stages=self.stages, axis_name=self.axis_name, dtype=self.dtype, name='encoder')
+        rgb = imagenet_normalise(jnp.repeat(padded, 3, axis=-1))
+        maps = [2 * padded.astype(self.dtype) - 1, *encoder(rgb, train=train)]
+        y = maps.pop()
+        for index, level in enumerate(reversed(range(self.stages + 1))):
+            options = {'use_bias': False, 'dtype': self.dtype}
+            features = self.features * 2**level // 2
+            y = self._norm_relu(UpConv(features, name=f'up{level}', **options)(y), f'up{level}_norm', train)
+            y = jnp.concatenate([y, maps.pop()], axis=-1)
+            y = self._norm_relu(ProductConv(features, name=f'join{level}', **options)(y), f'join{level}_norm', train)
+            y = nn.Dropout(self.dropout if index < 3 else 0.0, deterministic=not train)(y)
+        y = ProductConv(SPACES[self.space], kernel_init=scaled_init(QUIET), name='tail')(y)
+        y = jnp.tanh(y)[:, :height, :width]
+        return x + y if self.space == 'rgb' else y
+
+    def _norm_relu(self, x: jax.Array, name: str, train: bool) -> jax.Array:
+        return nn.relu(batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name, name=name)(x))

@@ -1,0 +1,140 @@
+"""Colorization: a gray image in, its colours out; the input's luminance is kept."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from astro_gan import colorization, images, losses, metrics, summary
+from astro_gan.experiment import Experiment
+from astro_gan.models import load_lpips, load_resnet, make_generator
+from astro_gan.train import AXIS
+from experiments import parts
+
+BASELINE = 'gray'  # what `Experiment.baseline` is called in tables: leaving it gray
+HEADLINE = ('l1', 'l2', 'l1_ab', 'psnr', 'ssim_y', 'lpips', 'colourfulness', 'colourfulness_truth')
+SMALLEST = 64  # pixels of the report's images
+
+
+def make(config: ConfigDict, stage_name: str, *, training: bool = True) -> Experiment:
+    """The record of the stage 'supervised' or 'adversarial'; without `training` the content loss's weights stay unread.
+
+    Raises:
+        ValueError: a setting is wrong, or weights that a loss needs cannot be had.
+    """
+    dataset = config.dataset
+    parts.check_stage(config, stage_name)
+    if dataset.reduction < 1:
+        raise ValueError(f'config.dataset.reduction: {dataset.reduction} is too small; it must be at least 1')
+    parts.check_divisible(config, dataset.reduction, 'dataset.reduction')
+    for key in ('crop_size', 'eval_tile'):
+        if dataset[key] // dataset.reduction < SMALLEST:
+            least = SMALLEST * dataset.reduction
+            raise ValueError(f'config.dataset.{key}: {dataset[key]} is too small; at least {least}, {SMALLEST} reduced')
+    space = parts.select(tuple(colorization.CHANNELS), config.generator.space, 'generator.space')
+    stage, reduction = config[stage_name], dataset.reduction
+
+    def preprocess(crop: Any, seed: Any) -> Any:
+        from astro_gan.data import degradations
+
+        del seed
+        image = degradations.downsample(crop, reduction)
+        lab = degradations.rgb_to_lab(image)
+        lightness = lab[..., :1]
+        if space == 'lab':
+            return {'input': lightness / 100.0, 'target': lab[..., 1:] / colorization.AB_SCALE}
+        return {'input': degradations.lightness_to_gray(lightness), 'target': image}
+
+    def tile_metrics(prediction: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
+        result = metrics.image_metrics(prediction, truth, border=0, lpips_params=lpips_params)
+        return result | metrics.colour_metrics(prediction, truth)
+
+    def summarize(table: Any) -> tuple[dict[str, float], list[str]]:
+        counts, warnings = summary.colour_health(table)
+        return summary.summarize(table) | counts, warnings
+
+    def chroma(prediction: jax.Array, batch: Any) -> jax.Array:
+        ours, truth = (colorization.chromaticity(batch['input'], x, space) for x in (prediction, batch['target']))
+        return stage.chroma_weight * losses.chroma(ours, truth, boost=config.chroma.boost, scale=config.chroma.scale)
+
+    lpips_params = load_lpips()
+    size = dataset.crop_size // reduction
+    dtype = parts.PRECISIONS[config.precision]
+    return Experiment(
+        generator=make_generator(**config.generator.to_dict(), axis_name=AXIS, dtype=dtype),
+        discriminator=parts.discriminator(config),
+        generator_loss=parts.generator_loss(
+            config,
+            stage_name,
+            training=training,
+            picture=lambda batch, x: colorization.compose(batch['input'], x, space),
+            extra={'chroma': chroma} if stage.chroma_weight else None,
+        ),
+        discriminator_loss=parts.discriminator_loss(config, stage_name),
+        discriminator_input=functools.partial(_discriminator_input, space=space),
+        preprocess=preprocess,
+        # Rounded to what a file can hold.
+        to_rgb=lambda gray, prediction: images.quantize(colorization.to_rgb(gray, prediction, space)),
+        baseline=lambda gray: images.quantize(colorization.gray_picture(gray, space)),
+        input_shape=(size, size, 1),
+        metrics=tile_metrics,
+        summarize=summarize,
+        headline=HEADLINE,
+        **parts.optimizers(config, stage_name),
+    )
+
+
+def _discriminator_input(gray: jax.Array, output: jax.Array, *, space: str) -> jax.Array:
+    """What the conditional discriminator sees: gray and RGB `[n, h, w, 4]`; or RGB, of which the input is the L*."""
+    picture = colorization.compose(gray, output, space)
+    return jnp.concatenate([gray, picture], axis=-1) if space == 'rgb' else picture
+
+
+def pretrained(config: ConfigDict, net: str) -> dict[str, Any] | None:
+    """ImageNet weights for the encoder of `net` ('generator' or 'discriminator'); None if it starts from scratch.
+
+    Raises:
+        ValueError: the weights cannot be had, or the network has no such encoder.
+    """
+    source = config.weights[net]
+    if source == 'none':
+        return None
+    fields = config[net]
+    networks = {'resnet18_unet': ('resnet18', 'stages'), 'resnet50_patch': ('resnet50', 'halvings')}
+    if fields.name not in networks:
+        raise ValueError(f'config.weights.{net}: {fields.name} has no ImageNet encoder; it must be none')
+    network, depth = networks[fields.name]
+    stages = fields[depth] if depth == 'stages' else max(1, fields[depth] - 1)
+    return load_resnet(network, os.path.expanduser(source), stages=stages, setting=f'config.weights.{net}')
+
+
+def describe(config: ConfigDict) -> dict[str, Any]:
+    """The parts of an exported model's description that this task knows."""
+    fields = config.generator.to_dict()
+    name = fields.pop('name')
+    return {
+        'task': 'colorization',
+        'factor': 1,
+        'generator': {'name': name, 'fields': fields},
+        'input': {
+            'channels': 1,
+            'colour_space': 'gray (sRGB transfer curve)',
+            'range': [0.0, 1.0],
+            'shape': ['batch', 'height', 'width', 1],
+            'smallest': SMALLEST,
+        },
+        'output': {
+            'channels': 3,
+            'colour_space': 'sRGB',
+            'range': [0.0, 1.0],
+            'shape': ['batch', 'height', 'width', 3],
+            'clipped': True,
+            'luminance': 'L* of the input',
+        },
+        'reduction': config.dataset.reduction,
+    }

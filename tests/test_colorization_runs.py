@@ -1,0 +1,160 @@
+"""Colorization as a user runs it: every config at :smoke, the report's three steps, any size, its errors."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import color
+
+import astro_gan
+from astro_gan.logbook import read_rows
+from astro_gan.state import create_state, state_shape
+from configs import resnet18_unet_lab, resnet18_unet_rgb, unet_rgb
+from experiments import colorization, runner
+from experiments.start import initial_state
+from tests.runs import main
+
+CONFIGS = {'unet_rgb': unet_rgb, 'resnet18_unet_rgb': resnet18_unet_rgb, 'resnet18_unet_lab': resnet18_unet_lab}
+
+
+@pytest.fixture(scope='module', params=CONFIGS)
+def trained(request, tmp_path_factory):
+    """(config name, workdir, standard output) of a :smoke run."""
+    workdir = tmp_path_factory.mktemp(request.param)
+    status, out, err = main(f'--config=configs/{request.param}.py:smoke', f'--workdir={workdir}', devices=2)
+    assert status == 0, err
+    return request.param, workdir, out
+
+
+def test_a_run_ends_with_the_table_and_leaves_what_it_promises(trained):
+    """Both stages are trained and compared with leaving it gray; the metrics of colour are in the CSV."""
+    name, workdir, out = trained
+    for system in ('gray', f'{name} supervised', f'{name} adversarial'):
+        assert any(line.startswith(system) for line in out.splitlines())
+    rows = read_rows(workdir / 'evaluations.csv')
+    assert [row['stage'] for row in rows] == ['supervised'] * 2 + ['adversarial'] * 2
+    wanted = {'l1_ab', 'l1_lab', 'l1_r', 'colourfulness', 'colourfulness_truth', 'frechet_alex', 'gray_outputs'}
+    assert {f'eval/{key}' for key in wanted | {'report_mae_ab110_a', 'report_wrapped_l1_r'}} <= rows[0].keys()
+    assert {'discriminator/loss', 'generator/adversarial', 'generator/pixel'} <= rows[-1].keys()
+    gray = next(row for row in read_rows(workdir / 'test.csv') if row['system'] == 'gray')
+    assert gray['colourfulness'] == pytest.approx(0, abs=1e-6)
+    with Image.open(workdir / 'samples' / 'test.png') as image:
+        assert image.size == (4 * 64 + 3 * 4, 2 * 64 + 4)  # gray, both stages, truth
+
+
+def test_an_exported_colorizer_keeps_the_luminance(trained, hubble, tmp_path):
+    """export, then load_model: gray of any size from 64 in, colour of that size out, with the L* of the input."""
+    name, workdir, _ = trained
+    config = CONFIGS[name].get_config('smoke')
+    runner.export(config, str(workdir))
+    model = astro_gan.load_model(workdir / 'export' / 'adversarial')
+    description = json.loads((workdir / 'export' / 'adversarial' / 'model.json').read_text())
+    assert description['input']['channels'] == 1
+    assert description['metrics']['l1_ab'] > 0
+    gray = np.asarray(Image.fromarray(hubble[:97, :65]).convert('L'))
+    out = model(gray)
+    assert out.shape == (97, 65, 3)
+    assert out.dtype == np.uint8
+    before = color.rgb2lab(np.stack([gray] * 3, axis=-1) / 255)[..., 0]
+    after = color.rgb2lab(model(gray / np.float32(255)))[..., 0]
+    assert np.abs(after - before).max() < 0.1
+    with pytest.raises(ValueError, match='64 x 64'):
+        model(gray[:63])
+    with pytest.raises(ValueError, match='must be gray'):
+        model(hubble[:64, :64])
+
+
+def test_the_three_steps_hand_on_the_weights(tmp_path):
+    """Supervised on one data set, adversarial on it, adversarial on another: each from the workdir before."""
+    flags = {'supervised.steps': 1, 'supervised.eval_every': 1, 'adversarial.steps': 0}
+    adversarial = {'supervised.steps': 0, 'adversarial.steps': 1, 'adversarial.eval_every': 1}
+    steps = (
+        ('1', flags, ''),
+        ('2', adversarial, '1'),
+        ('3', adversarial | {'adversarial.learning_rate': 0.0, 'adversarial.discriminator_learning_rate': 0.0}, '2'),
+    )
+    states = {}
+    for name, settings, before in steps:
+        config = resnet18_unet_lab.get_config('smoke')
+        config.update_from_flattened_dict(settings)
+        config.init_from = str(tmp_path / before) if before else ''
+        runner.train(config, str(tmp_path / name))
+        spec = jax.ShapeDtypeStruct((1, 64, 64, 1), np.float32)
+        experiment = colorization.make(config, 'adversarial', training=False)
+        fresh = create_state(experiment, jax.random.key(5), spec)
+        config.init_from = str(tmp_path / name)
+        states[name] = initial_state(config, colorization)(fresh)
+    # Trained at a rate of zero, step 3 has the networks of step 2, bit for bit; step 2 has moved both.
+    for net in ('generator', 'discriminator'):
+        two, three = (getattr(states[name], net).params for name in ('2', '3'))
+        jax.tree.map(np.testing.assert_array_equal, two, three)
+    one, two = (jax.tree.leaves(states[name].generator.params) for name in ('1', '2'))
+    assert any((a != b).any() for a, b in zip(one, two, strict=True))
+
+
+def test_epochs_count_the_pictures(tmp_path, hubble):
+    """epochs in place of steps: an evaluation after each pass over the training pictures."""
+    (tmp_path / 'train').mkdir()
+    (tmp_path / 'val').mkdir()
+    for number in range(8):
+        Image.fromarray(hubble[number * 64 : number * 64 + 64, :64]).save(tmp_path / 'train' / f'{number}.png')
+    Image.fromarray(hubble[600:664, 100:164]).save(tmp_path / 'val' / 'a.png')
+    config = resnet18_unet_rgb.get_config('smoke')
+    config.dataset.folder = str(tmp_path)
+    config.adversarial.steps = 0
+    config.supervised.epochs = 2
+    runner.train(config, str(tmp_path / 'run'))
+    assert [row['step'] for row in read_rows(tmp_path / 'run' / 'evaluations.csv')] == [2, 4]  # 8 pictures, batch 4
+
+
+@pytest.mark.parametrize(
+    ('settings', 'words'),
+    [
+        ({'generator.space': 'hsv'}, ['generator.space', 'rgb, lab']),
+        ({'dataset.crop_size': 63}, ['crop_size', '64']),
+        ({'dataset.reduction': 3}, ['crop_size', 'reduction 3']),
+        ({'weights.generator': '/nonexistent'}, ['/nonexistent']),
+        ({'weights.discriminator': 'packaged', 'discriminator.name': 'patch'}, ['weights.discriminator', 'none']),
+        ({'adversarial.gradient_penalty': 10.0}, ['discriminator.norm']),
+        ({'init_from': '/nonexistent'}, ['/nonexistent']),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_the_right_ones(settings, words, tmp_path):
+    """What main.py prints after 'error:' names the setting and what would be right; nothing is trained."""
+    config = resnet18_unet_lab.get_config('smoke')
+    if settings.get('discriminator.name') == 'patch':
+        del config.discriminator.stride_in_1x1
+    config.update_from_flattened_dict(settings)
+    with pytest.raises(ValueError, match=r'\w') as caught:
+        runner.train(config, str(tmp_path / 'run'))
+    for word in words:
+        assert word in str(caught.value)
+    assert not (tmp_path / 'run' / 'evaluations.csv').exists()
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_paper_variants_are_the_reports(name):
+    """Batch 16, Adam 2e-4 with beta1 0.5, lambda 100, 100 epochs, patience 10, 64 px; the networks are valid."""
+    config = CONFIGS[name].get_config('paper')
+    stage = config.adversarial
+    assert (stage.batch_size, stage.learning_rate, stage.beta1, stage.beta2) == (16, 2e-4, 0.5, 0.999)
+    assert (stage.pixel_weight, stage.epochs, config.patience) == (100, 100, 10)
+    experiment = colorization.make(config, 'adversarial', training=False)
+    assert experiment.input_shape == (64, 64, 1)
+    state = state_shape(experiment, jax.ShapeDtypeStruct((1, 64, 64, 1), np.float32))
+    assert sum(leaf.size for leaf in jax.tree.leaves(state.generator.params)) > 10_000_000
+
+
+@pytest.mark.parametrize(('name', 'channels'), [('unet_rgb', 4), ('resnet18_unet_rgb', 4), ('resnet18_unet_lab', 3)])
+def test_the_discriminator_sees_input_and_output(name, channels):
+    """A conditional GAN: gray and RGB; or the RGB of L*a*b*, whose L* is the input. Other inputs, other arrays."""
+    experiment = colorization.make(CONFIGS[name].get_config('smoke'), 'adversarial')
+    rng = np.random.default_rng(0)
+    gray, other = rng.random((2, 1, 64, 64, 1), np.float32)
+    output = 0.1 * rng.random((1, 64, 64, 3 if name.endswith('rgb') else 2), np.float32)
+    seen = experiment.discriminator_input(gray, output)
+    assert seen.shape == (1, 64, 64, channels)
+    assert np.abs(seen - experiment.discriminator_input(other, output)).max() > 0.5
+    assert np.abs(seen - experiment.discriminator_input(gray, 2 * output)).max() > 0.05
