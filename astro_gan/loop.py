@@ -122,7 +122,7 @@ def train(
     """Run the stages in order, each from the best weights of the one before; go on where an earlier run stopped.
 
     Args:
-        stages: in order; all share the networks' shapes.
+        stages: in order; all share the networks, the metrics and what else belongs to evaluation.
         initial_state: applied to the fresh state of the first stage (loads weights to start from, or is the identity).
         eval_batches: validation batches, iterated at every evaluation.
         workdir: checkpoints, CSV, TensorBoard events, pictures.
@@ -139,6 +139,8 @@ def train(
     active = jax.process_index() == 0
     logbook = Logbook(workdir, active=active)
     samples = choose_samples(eval_batches, settings.samples) if active else None
+    # The stages differ in how they train, not in how they are measured: one compilation serves all.
+    measure = make_eval_step(stages[0].experiment), make_predict(stages[0].experiment)
     previous: GANState | None = None
     with _stop_signals() as stop:
         try:
@@ -155,6 +157,7 @@ def train(
                             manager,
                             batches,
                             eval_batches,
+                            measure,
                             samples,
                             logbook,
                             settings,
@@ -199,6 +202,7 @@ def _run_stage(
     manager: Any,
     batches: Iterator[Batch],
     eval_batches: Iterable[Batch],
+    measure: tuple[Callable[..., Any], Callable[..., Any]],
     samples: dict[str, np.ndarray] | None,
     logbook: Logbook,
     settings: Settings,
@@ -211,7 +215,7 @@ def _run_stage(
     critic_step = full_step
     if experiment.critic_steps > 1:
         critic_step = make_train_step(experiment, ema_decay=stage.ema_decay, seed=settings.seed, update_generator=False)
-    eval_step, predict = make_eval_step(experiment), make_predict(experiment)
+    eval_step, predict = measure
     step, first = int(state.step), progress['first_step']
     state = replicate(state)
     last = first + stage.steps

@@ -43,6 +43,7 @@ def get_config(variant: str = 'default') -> ConfigDict:
 
     if variant == 'smoke':
         config = common.smoke(config)
+        config.generator.stages = 2
     if variant == 'paper':
         config = common.report(config)
         config.generator.stages = 4

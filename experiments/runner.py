@@ -212,10 +212,11 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     batches = _eval_batches(config, 'test', first)
     baseline = _task(config).BASELINE
     per_tile = {baseline: evaluate_tiles(make_eval_step(first, baseline=True), {}, {}, batches)}
+    eval_step, predict = make_eval_step(first), make_predict(first)  # compiled once: stages are measured alike
     for name, (state, _) in states.items():
         params, stats = state.ema_params, state.generator.batch_stats
         title = f'{config.name} {name}'
-        per_tile[title] = evaluate_tiles(make_eval_step(experiments[name]), params, stats, batches)
+        per_tile[title] = evaluate_tiles(eval_step, params, stats, batches)
     summaries = {name: first.summarize(values) for name, values in per_tile.items()}
     table = {name: row for name, (row, _) in summaries.items()}
     if jax.process_index() == 0:
@@ -230,8 +231,7 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
         write_rows(folder / 'test.csv', rows)
         samples = choose_samples(batches, config.sample_rows)
         outputs = [
-            make_predict(experiments[name])(state.ema_params, state.generator.batch_stats, samples['input'])
-            for name, (state, _) in states.items()
+            predict(state.ema_params, state.generator.batch_stats, samples['input']) for state, _ in states.values()
         ]
         (folder / 'samples').mkdir(exist_ok=True)
         save_picture(folder / 'samples' / 'test.png', sample_picture(first, samples, outputs))

@@ -94,19 +94,13 @@ def test_the_three_steps_hand_on_the_weights(tmp_path):
     assert any((a != b).any() for a, b in zip(one, two, strict=True))
 
 
-def test_epochs_count_the_pictures(tmp_path, hubble):
+def test_epochs_count_the_pictures():
     """epochs in place of steps: an evaluation after each pass over the training pictures."""
-    (tmp_path / 'train').mkdir()
-    (tmp_path / 'val').mkdir()
-    for number in range(8):
-        Image.fromarray(hubble[number * 64 : number * 64 + 64, :64]).save(tmp_path / 'train' / f'{number}.png')
-    Image.fromarray(hubble[600:664, 100:164]).save(tmp_path / 'val' / 'a.png')
-    config = resnet18_unet_rgb.get_config('smoke')
-    config.dataset.folder = str(tmp_path)
-    config.adversarial.steps = 0
-    config.supervised.epochs = 2
-    runner.train(config, str(tmp_path / 'run'))
-    assert [row['step'] for row in read_rows(tmp_path / 'run' / 'evaluations.csv')] == [2, 4]  # 8 pictures, batch 4
+    config = resnet18_unet_lab.get_config('paper')
+    counted = runner._count_epochs(config, 4200)  # the report's training pictures
+    assert (counted.adversarial.eval_every, counted.adversarial.steps) == (262, 26_200)
+    assert (counted.supervised.steps, config.supervised.steps) == (20 * 262, 0)
+    assert runner._count_epochs(config, 3).adversarial.steps == 100
 
 
 @pytest.mark.parametrize(

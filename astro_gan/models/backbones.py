@@ -100,5 +100,6 @@ def insert_backbone(variables: Mapping[str, Any], backbone: Mapping[str, Any]) -
                 raise ValueError(
                     f'{collection}: encoder/{name} has shape {tensor.shape} in the backbone, expected {shape}'
                 )
-        result[collection] = variables[collection] | {'encoder': flax.traverse_util.unflatten_dict(tensors, sep='/')}
+        encoder = flax.traverse_util.unflatten_dict(tensors, sep='/')
+        result[collection] = {**variables[collection], 'encoder': encoder}
     return result

@@ -8,21 +8,11 @@ import numpy as np
 import pytest
 
 from astro_gan.models import make_discriminator, make_generator
+from tests.networks import apply, init
 
 
 def small(**fields):
     return make_discriminator('srgan', features=4, hidden=8, **fields)
-
-
-def init(module, x):
-    """Jitted: run eagerly, every operation is compiled on its own."""
-    return jax.jit(module.init)(jax.random.key(0), x)
-
-
-def apply(module, variables, x, train=False, mutable=False):
-    run = jax.jit(module.apply, static_argnames=('train', 'mutable'))
-    mutable = tuple(mutable) if mutable else False
-    return run(variables, x, train=train, mutable=mutable)
 
 
 def pictures(n=2, size=16):
@@ -115,9 +105,9 @@ def test_bfloat16():
 
 def test_unknown_names_and_fields():
     """A wrong name or field is answered with the valid ones, on one line."""
-    with pytest.raises(ValueError, match=r"^unknown generator 'esdr': one of edsr, srresnet, wdsr$"):
+    with pytest.raises(ValueError, match=r"^unknown generator 'esdr': one of edsr, .*, wdsr$"):
         make_generator('esdr')
-    with pytest.raises(ValueError, match=r"^unknown discriminator 'patch': one of .*srgan"):
-        make_discriminator('patch')
+    with pytest.raises(ValueError, match=r"^unknown discriminator 'patches': one of patch, .*srgan$"):
+        make_discriminator('patches')
     with pytest.raises(ValueError, match=r"^generator 'edsr' has no field depth: .*blocks, dtype"):
         make_generator('edsr', depth=3)

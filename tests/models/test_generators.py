@@ -1,29 +1,19 @@
-"""Generators: sizes, parameter counts, bicubic start, precision, export."""
+"""Super-resolution generators: sizes, parameter counts, bicubic start, precision, export."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from astro_gan.models import GENERATORS, make_generator
+from astro_gan.models import make_generator
 from astro_gan.models.layers import WeightNormConv, bicubic_upsample
+from tests.networks import apply, init
 
-NAMES = sorted(GENERATORS)
+NAMES = ('edsr', 'srresnet', 'wdsr')  # of super-resolution
 
 
 def small(name, **fields):
     return make_generator(name, features=8, blocks=2, **fields)
-
-
-def init(module, x):
-    """Jitted: run eagerly, every operation is compiled on its own."""
-    return jax.jit(module.init)(jax.random.key(0), x)
-
-
-def apply(module, variables, x, train=False, mutable=False):
-    run = jax.jit(module.apply, static_argnames=('train', 'mutable'))
-    mutable = tuple(mutable) if mutable else False
-    return run(variables, x, train=train, mutable=mutable)
 
 
 def pictures(n=1, h=12, w=14):

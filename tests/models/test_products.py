@@ -7,7 +7,7 @@ import pytest
 
 from astro_gan.models.layers import Conv
 from astro_gan.models.products import ProductConv, UpConv
-from tests.networks import init, pictures, upsample
+from tests.networks import init, pictures, shapes, upsample
 
 
 def assert_same(actual, expected, variables, x):
@@ -44,6 +44,6 @@ def test_up_conv_is_nearest_then_conv():
 @pytest.mark.parametrize('module', [ProductConv(5, dtype=jnp.bfloat16), UpConv(2, dtype=jnp.bfloat16)])
 def test_bfloat16(module):
     """The result has the asked dtype, the parameters stay float32."""
-    y, variables = module.init_with_output(jax.random.key(0), pictures(1, 3, 3, 4))
+    y, variables = shapes(module, (1, 3, 3, 4))
     assert y.dtype == jnp.bfloat16
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
