@@ -100,7 +100,8 @@ def colorization() -> ConfigDict:
     config.adversarial.learning_rate = 2e-4  # the report's Adam
     config.adversarial.decay = 'constant'
     config.adversarial.beta1 = 0.5
-    config.adversarial.eval_every = 50
+    config.supervised.eval_every = 100
+    config.adversarial.eval_every = 30
     config.adversarial.ema_decay = 0.98  # the stage is short
     return config
 

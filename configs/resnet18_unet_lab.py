@@ -36,10 +36,10 @@ def get_config(variant: str = 'default') -> ConfigDict:
     config.discriminator.stride_in_1x1 = True  # the v1 layout, as the packaged weights have it; hub: False
     config.weights.discriminator = 'packaged'
 
-    config.supervised.steps = 1000
+    config.supervised.steps = 600
     config.supervised.learning_rate = 5e-4
 
-    config.adversarial.steps = 200
+    config.adversarial.steps = 120
 
     if variant == 'smoke':
         config = common.smoke(config)

@@ -26,10 +26,10 @@ def get_config(variant: str = 'default') -> ConfigDict:
     config.discriminator.hidden = 128  # units of the dense layer
     config.discriminator.norm = 'batch'  # batch, spectral or none
 
-    config.supervised.steps = 1000
+    config.supervised.steps = 600
     config.supervised.learning_rate = 5e-4
 
-    config.adversarial.steps = 200
+    config.adversarial.steps = 120
 
     if variant == 'smoke':
         config = common.smoke(config)

@@ -19,6 +19,7 @@ from experiments import parts
 BASELINE = 'gray'  # what `Experiment.baseline` is called in tables: leaving it gray
 HEADLINE = ('l1', 'l2', 'l1_ab', 'psnr', 'ssim_y', 'lpips', 'colourfulness', 'colourfulness_truth')
 SMALLEST = 64  # pixels of the report's images
+ENCODERS = {'resnet18_unet': 'resnet18', 'resnet50_patch': 'resnet50'}
 
 
 def make(config: ConfigDict, stage_name: str, *, training: bool = True) -> Experiment:
@@ -104,13 +105,13 @@ def pretrained(config: ConfigDict, net: str) -> dict[str, Any] | None:
     source = config.weights[net]
     if source == 'none':
         return None
-    fields = config[net]
-    networks = {'resnet18_unet': ('resnet18', 'stages'), 'resnet50_patch': ('resnet50', 'halvings')}
-    if fields.name not in networks:
-        raise ValueError(f'config.weights.{net}: {fields.name} has no ImageNet encoder; it must be none')
-    network, depth = networks[fields.name]
-    stages = fields[depth] if depth == 'stages' else max(1, fields[depth] - 1)
-    return load_resnet(network, os.path.expanduser(source), stages=stages, setting=f'config.weights.{net}')
+    name = config[net].name
+    if name not in ENCODERS:
+        raise ValueError(f'config.weights.{net}: {name} has no ImageNet encoder; it must be none')
+    module = make_generator(**config.generator.to_dict()) if net == 'generator' else parts.discriminator(config)
+    return load_resnet(
+        ENCODERS[name], os.path.expanduser(source), stages=module.stages, setting=f'config.weights.{net}'
+    )
 
 
 def describe(config: ConfigDict) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from astro_gan.models.conv import conv
 from astro_gan.models.layers import KERNEL_INIT
 
-FEW_PIXELS, FEW_CHANNELS = 64, 4  # of the input, of the output: see above
+FEW_PIXELS, FEW_CHANNELS = 9, 4  # of the output, see above
 
 
 class ProductConv(nn.Module):
@@ -41,7 +41,7 @@ class ProductConv(nn.Module):
         kernel, bias = _parameters(self, x.shape[-1], self.kernel_size)
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         padding = self.kernel_size // 2 if self.padding is None else self.padding
-        height, width = x.shape[1:3]
+        height, width = ((size + 2 * padding - self.kernel_size) // self.stride + 1 for size in x.shape[1:3])
         if isinstance(height, int) and isinstance(width, int) and height * width <= FEW_PIXELS:
             y = _patch_product(_pad(x, padding), kernel, self.stride)
         elif self.features <= FEW_CHANNELS and self.stride == 1:

@@ -11,7 +11,6 @@ from tests.networks import (
     assert_alive,
     assert_close,
     conv,
-    init,
     norm,
     pictures,
     randomise,
@@ -103,7 +102,7 @@ def test_receptive_field(halvings, patch):
     """One logit of pix2pix's PatchGAN sees exactly the paper's 16, 34 and 70 pixels."""
     module = small('patch', halvings=halvings, norm='none')
     x = pictures(1, 112, 112, 3)
-    variables = init(module, x)
+    variables = randomise(module, x)
 
     def logit(x):
         y = module.apply(variables, x)
