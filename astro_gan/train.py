@@ -59,11 +59,12 @@ def gradient_penalty(
 ) -> jax.Array:
     """Mean of (|gradient of the critic| - 1)^2 at random points between real and fake images `[n, H, W, C]`.
 
-    The norm is over a whole sample (Gulrajani et al. 2017, WGAN-GP, equation 3).
+    The norm is over a whole sample (Gulrajani et al. 2017, WGAN-GP, equation 3). A critic that gives a map of logits has
+    their mean as its value, as in the loss.
     """
     weight = jax.random.uniform(key, (real.shape[0], 1, 1, 1))
     between = real + weight * (fake - real)
-    grads = jax.grad(lambda images: critic(images).sum())(between)
+    grads = jax.grad(lambda images: critic(images).reshape(real.shape[0], -1).mean(-1).sum())(between)
     # The epsilon keeps the root's slope finite where the critic is flat.
     norms = jnp.sqrt(jnp.square(grads).sum((1, 2, 3)) + 1e-12)
     return jnp.square(norms - 1.0).mean()

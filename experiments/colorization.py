@@ -36,7 +36,9 @@ def make(config: ConfigDict, stage_name: str, *, training: bool = True) -> Exper
     for key in ('crop_size', 'eval_tile'):
         if dataset[key] // dataset.reduction < SMALLEST:
             least = SMALLEST * dataset.reduction
-            raise ValueError(f'config.dataset.{key}: {dataset[key]} is too small; at least {least}, {SMALLEST} reduced')
+            raise ValueError(
+                f'config.dataset.{key}: {dataset[key]} is too small; at least {least}, which the reduction makes {SMALLEST}'
+            )
     space = parts.select(tuple(colorization.CHANNELS), config.generator.space, 'generator.space')
     stage, reduction = config[stage_name], dataset.reduction
 

@@ -115,6 +115,14 @@ def test_gradient_penalty_of_a_linear_critic():
     real, fake = (np.random.default_rng(i).random((5, 4, 4, 3), np.float32) for i in (1, 2))
     penalty = gradient_penalty(lambda x: (x * weight).sum((1, 2, 3)), jax.random.key(0), real, fake)
     np.testing.assert_allclose(penalty, (np.linalg.norm(weight) - 1) ** 2, rtol=1e-4)
+    # A map of logits counts by its mean: nine equal ones are one.
+    patches = gradient_penalty(
+        lambda x: jnp.broadcast_to((x * weight).sum((1, 2, 3))[:, None, None, None], (5, 3, 3, 1)),
+        jax.random.key(0),
+        real,
+        fake,
+    )
+    np.testing.assert_allclose(patches, penalty, rtol=1e-4)
 
 
 def test_batch_statistics_cover_all_devices():
