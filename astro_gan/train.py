@@ -59,8 +59,8 @@ def gradient_penalty(
 ) -> jax.Array:
     """Mean of (|gradient of the critic| - 1)^2 at random points between real and fake images `[n, H, W, C]`.
 
-    The norm is over a whole sample (Gulrajani et al. 2017, WGAN-GP, equation 3). A critic that gives a map of logits has
-    their mean as its value, as in the loss.
+    The norm is over a whole sample (Gulrajani et al. 2017, WGAN-GP, equation 3). The value of a critic that gives a map
+    of logits is their mean, as in the loss.
     """
     weight = jax.random.uniform(key, (real.shape[0], 1, 1, 1))
     between = real + weight * (fake - real)

@@ -37,7 +37,7 @@ def make(config: ConfigDict, stage_name: str, *, training: bool = True) -> Exper
         if dataset[key] // dataset.reduction < SMALLEST:
             least = SMALLEST * dataset.reduction
             raise ValueError(
-                f'config.dataset.{key}: {dataset[key]} is too small; at least {least}, which the reduction makes {SMALLEST}'
+                f'config.dataset.{key}: {dataset[key]} is too small; at least {least} ({SMALLEST} reduced)'
             )
     space = parts.select(tuple(colorization.CHANNELS), config.generator.space, 'generator.space')
     stage, reduction = config[stage_name], dataset.reduction
