@@ -46,7 +46,7 @@ def _mix(channels: Channels, matrix: tuple[tuple[float, ...], ...]) -> Channels:
 
 
 # In the four curves each branch of a `where` sees only its own side: the other's infinite slope would turn gradients
-# into NaN. Below zero all of them go on as straight lines.
+# into NaN. Below zero they go on as straight lines, but for `_from_linear`, which is mirrored.
 
 
 def _to_linear(images: jax.Array) -> jax.Array:
@@ -55,8 +55,9 @@ def _to_linear(images: jax.Array) -> jax.Array:
 
 
 def _from_linear(linear: jax.Array) -> jax.Array:
-    low = linear <= 0.0031308
-    return jnp.where(low, linear * 12.92, 1.055 * jnp.where(low, 1.0, linear) ** (1.0 / 2.4) - 0.055)
+    low = jnp.abs(linear) <= 0.0031308
+    curve = 1.055 * jnp.where(low, 1.0, jnp.abs(linear)) ** (1.0 / 2.4) - 0.055
+    return jnp.where(low, linear * 12.92, jnp.sign(linear) * curve)
 
 
 def _cube_root(xyz: jax.Array) -> jax.Array:
@@ -90,7 +91,8 @@ def lab_to_rgb(lab: jax.Array, *, clip: bool = True) -> jax.Array:
     """L*a*b* `[..., 3]` -> sRGB `[..., 3]`.
 
     Colours outside the gamut are clipped to [0, 1], which changes their lightness and hue (`fit_gamut` before it
-    avoids that); with `clip=False` they come out below 0 and above 1, smoothly, where a loss can see them.
+    avoids that); with `clip=False` they come out below 0 and above 1, smoothly, where a loss can see them (below 0 the
+    curve is mirrored, as in scRGB: IEC 61966-2-2).
     """
     rgb = _from_linear(jnp.stack(_lab_to_linear(*_planes(lab)), axis=-1))
     return jnp.clip(rgb, 0.0, 1.0) if clip else rgb

@@ -18,6 +18,7 @@ from astro_gan.color import fit_gamut, lab_to_rgb, lightness, lightness_to_gray,
 
 AB_SCALE = 110.0  # CIE units of a* and b* in one unit of prediction: no sRGB colour is further out
 CHANNELS = {'rgb': 3, 'lab': 2}  # of the prediction
+SMALLEST = 64  # pixels on a side: what the report's networks are made for
 
 
 def _checked(images: jax.Array, channels: int | None, name: str, space: str) -> jax.Array:

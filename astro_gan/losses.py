@@ -37,9 +37,9 @@ def charbonnier(prediction: jax.Array, target: jax.Array, *, epsilon: float = 1e
 def chroma(prediction: jax.Array, target: jax.Array, *, boost: float, scale: float) -> jax.Array:
     """Mean absolute error of a*b* `[n, H, W, 2]` in CIE units, weighted by how saturated the target is.
 
-    A pixel weighs 1 + boost exp(-C*/scale), C* = |a*, b*| of the target, and the weights are normalised to mean 1
-    over the batch. boost > 0 favours regions of low saturation, most of the sky; -1 < boost < 0 favours the saturated
-    ones, which an unweighted loss leaves too gray (Zhang et al. 2016, section 2.2, rebalance for that reason);
+    A pixel weighs 1 + boost exp(-C*/scale), C* = |a*, b*| of the target, and the weights are normalised to mean 1 over
+    each picture. boost > 0 favours regions of low saturation, most of the sky; -1 < boost < 0 favours the others,
+    which an unweighted loss leaves too gray (Zhang et al. 2016, section 2.2, rebalance for that reason);
     boost = 0 is plain L1.
 
     Args:
@@ -56,7 +56,7 @@ def chroma(prediction: jax.Array, target: jax.Array, *, boost: float, scale: flo
     if prediction.shape != target.shape or target.shape[-1] != 2:
         raise ValueError(f'chroma: needs a*b* [n, H, W, 2] twice, not {prediction.shape} and {target.shape}')
     weights = 1.0 + boost * jnp.exp(-jnp.linalg.norm(target, axis=-1, keepdims=True) / scale)
-    return (weights / weights.mean() * jnp.abs(prediction - target)).mean()
+    return (weights / weights.mean((1, 2, 3), keepdims=True) * jnp.abs(prediction - target)).mean()
 
 
 PIXEL: dict[str, Callable[..., jax.Array]] = {'l1': l1, 'mse': mse, 'charbonnier': charbonnier}
@@ -114,8 +114,9 @@ def hinge_generator(real_logits: jax.Array | None, fake_logits: jax.Array) -> ja
 
 def relativistic_discriminator(real_logits: jax.Array, fake_logits: jax.Array, real_label: float = 1.0) -> jax.Array:
     """Relativistic average (Jolicoeur-Martineau 2018; ESRGAN, equation 1): real above the average fake, and back."""
-    real = _cross_entropy(real_logits - fake_logits.mean(0), real_label)
-    fake = _cross_entropy(fake_logits - real_logits.mean(0), 0.0)
+    # The mean over all logits: of a map, each patch is a sample.
+    real = _cross_entropy(real_logits - fake_logits.mean(), real_label)
+    fake = _cross_entropy(fake_logits - real_logits.mean(), 0.0)
     return 0.5 * (real + fake)
 
 

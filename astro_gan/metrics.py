@@ -5,13 +5,13 @@ Names as they appear in logs and tables:
     l1, l2                   mean absolute and mean squared error per pixel, all channels, values in [0, 1]
     l1_r ... l2_b            the same for one channel of RGB
     l1_lab, l2_lab           the same in L*a*b* (CIE units: L* to 100), and l1_L ... l2_bstar for one channel
+    l1_ab, l2_ab             the same of a* and b* alone
     psnr, psnr_y             peak signal-to-noise ratio in dB, of RGB and of Y (BT.601)
     ssim_y                   structural similarity of Y (Gaussian window, sigma 1.5), as papers print it
     lpips                    learned perceptual distance (AlexNet, v0.1), lower is closer
 
 Of colorization also (`colour_metrics`; CIE units, `_truth` for the truth's own):
 
-    l1_ab, l2_ab             mean absolute and mean squared error of a* and b*
     colourfulness            Hasler and Süsstrunk 2003: 0 gray, 15 slightly, 33 moderately, 59 quite, 109 extremely so
     chroma                   mean C* = |a*, b*|
     mean_a, mean_b           mean a* and b*: the picture's common tint
@@ -100,10 +100,7 @@ def _colourfulness(images: jax.Array) -> jax.Array:
 def colour_metrics(prediction: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
     """What colorization is measured by besides `image_metrics`; names in the module's docstring."""
     ab, ab_truth = rgb_to_lab(prediction)[..., 1:], rgb_to_lab(truth)[..., 1:]
-    result = {
-        'l1_ab': jnp.abs(ab - ab_truth).mean(axis=(1, 2, 3)),
-        'l2_ab': jnp.square(ab - ab_truth).mean(axis=(1, 2, 3)),
-    }
+    result: dict[str, jax.Array] = {}
     for suffix, images, values in (('', prediction, ab), ('_truth', truth, ab_truth)):
         mean = values.mean(axis=(1, 2))
         result |= {
@@ -136,9 +133,11 @@ def image_metrics(prediction: jax.Array, truth: jax.Array, *, border: int, lpips
     maps, maps_truth = alex_features(lpips_params, prediction), alex_features(lpips_params, truth)
     prediction, truth = prediction[inner], truth[inner]
     y_prediction, y_truth = luma(prediction), luma(truth)
+    in_lab = distances(rgb_to_lab(prediction), rgb_to_lab(truth), '_lab', LAB_CHANNELS)
     return {
         **distances(prediction, truth, '', RGB_CHANNELS),
-        **distances(rgb_to_lab(prediction), rgb_to_lab(truth), '_lab', LAB_CHANNELS),
+        **in_lab,
+        **{f'{name}_ab': (in_lab[f'{name}_astar'] + in_lab[f'{name}_bstar']) / 2 for name in ('l1', 'l2')},
         'psnr': psnr(prediction, truth),
         'psnr_y': psnr(y_prediction, y_truth),
         'ssim_y': ssim(y_prediction[..., None], y_truth[..., None]),

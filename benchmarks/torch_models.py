@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from astro_gan.models.backbones import IMAGENET_MEAN, IMAGENET_STD
 from astro_gan.models.layers import DIV2K_MEAN, sub_pixel_stages
-from astro_gan.models.vgg import IMAGENET_MEAN, IMAGENET_STD, load_vgg
+from astro_gan.models.vgg import load_vgg
 from experiments.super_resolution import generator_fields
 
 

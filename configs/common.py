@@ -12,7 +12,8 @@ def _task(name: str) -> ConfigDict:
     config.task = name
     config.name = ''  # names the default workdir, runs/<name>
     config.seed = 0  # all randomness derives from it
-    # An exported model (its generator), or the workdir of another run (both networks): start from those weights.
+    # An exported model (its generator), or the workdir of another run (its generator, and a discriminator that has been
+    # trained): start from those weights.
     config.init_from = ''
 
     config.dataset = ConfigDict()
@@ -96,7 +97,8 @@ def colorization() -> ConfigDict:
 
     for stage in (config.supervised, config.adversarial):
         stage.chroma_weight = 0.0
-    config.adversarial.pixel_weight = 100.0  # lambda of pix2pix and of the report
+    # lambda of pix2pix and of the report; in RGB it counts half of theirs, as pixels are in [0, 1] and not [-1, 1].
+    config.adversarial.pixel_weight = 100.0
     config.adversarial.learning_rate = 2e-4  # the report's Adam
     config.adversarial.decay = 'constant'
     config.adversarial.beta1 = 0.5
@@ -158,6 +160,7 @@ def report(config: ConfigDict) -> ConfigDict:
     config.dataset.crop_size = 256
     config.dataset.eval_tile = 256
     config.dataset.reduction = 4
+    config.supervised.steps = config.adversarial.steps = 0  # epochs are counted instead
     config.adversarial.epochs = 100
     config.adversarial.batch_size = 16
     config.adversarial.ema_decay = 0.999

@@ -6,10 +6,11 @@
 
 Its three steps after ImageNet: supervised on natural images, adversarial on them, adversarial on astronomical ones.
 
-    C="--config=configs/resnet18_unet_lab.py:paper --config.dataset.folder"
-    python main.py $C=NATURAL --workdir=runs/1 --config.adversarial.epochs=0
-    python main.py $C=NATURAL --workdir=runs/2 --config.supervised.epochs=0 --config.init_from=runs/1
-    python main.py $C=ASTRONOMICAL --workdir=runs/3 --config.supervised.epochs=0 --config.init_from=runs/2
+    C=--config=configs/resnet18_unet_lab.py:paper
+    D=--config.dataset.folder
+    python main.py $C $D=NATURAL --workdir=runs/1 --config.adversarial.epochs=0
+    python main.py $C $D=NATURAL --workdir=runs/2 --config.supervised.epochs=0 --config.init_from=runs/1
+    python main.py $C $D=ASTRO --workdir=runs/3 --config.supervised.epochs=0 --config.init_from=runs/2
 """
 
 from ml_collections import ConfigDict
@@ -51,7 +52,6 @@ def get_config(variant: str = 'default') -> ConfigDict:
         config.discriminator.features = 64
         config.discriminator.stride_in_1x1 = False
         config.weights.discriminator = 'hub'
-        config.supervised.steps = 0
         config.supervised.epochs = 20
         config.supervised.learning_rate = 2e-4
         config.supervised.beta1 = 0.5

@@ -39,5 +39,5 @@ def get_config(variant: str = 'default') -> ConfigDict:
         config.generator.features = 64
         config.discriminator.features = 64
         config.discriminator.hidden = 512
-        config.supervised.steps = 0  # as pix2pix: adversarial from the start
+        # As pix2pix: adversarial from the start.
     return config

@@ -18,7 +18,6 @@ from experiments import parts
 
 BASELINE = 'gray'  # what `Experiment.baseline` is called in tables: leaving it gray
 HEADLINE = ('l1', 'l2', 'l1_ab', 'psnr', 'ssim_y', 'lpips', 'colourfulness', 'colourfulness_truth')
-SMALLEST = 64  # pixels of the report's images
 ENCODERS = {'resnet18_unet': 'resnet18', 'resnet50_patch': 'resnet50'}
 
 
@@ -34,13 +33,15 @@ def make(config: ConfigDict, stage_name: str, *, training: bool = True) -> Exper
         raise ValueError(f'config.dataset.reduction: {dataset.reduction} is too small; it must be at least 1')
     parts.check_divisible(config, dataset.reduction, 'dataset.reduction')
     for key in ('crop_size', 'eval_tile'):
-        if dataset[key] // dataset.reduction < SMALLEST:
-            least = SMALLEST * dataset.reduction
+        if dataset[key] // dataset.reduction < colorization.SMALLEST:
+            least = colorization.SMALLEST * dataset.reduction
             raise ValueError(
-                f'config.dataset.{key}: {dataset[key]} is too small; at least {least} ({SMALLEST} reduced)'
+                f'config.dataset.{key}: {dataset[key]} is too small; at least {least} ({colorization.SMALLEST} reduced)'
             )
     space = parts.select(tuple(colorization.CHANNELS), config.generator.space, 'generator.space')
     stage, reduction = config[stage_name], dataset.reduction
+    if config.chroma.boost <= -1 or config.chroma.scale <= 0:
+        raise ValueError('config.chroma: boost must be above -1 and scale above 0')
 
     def preprocess(crop: Any, seed: Any) -> Any:
         from astro_gan.data import degradations
@@ -111,6 +112,9 @@ def pretrained(config: ConfigDict, net: str) -> dict[str, Any] | None:
     if name not in ENCODERS:
         raise ValueError(f'config.weights.{net}: {name} has no ImageNet encoder; it must be none')
     module = make_generator(**config.generator.to_dict()) if net == 'generator' else parts.discriminator(config)
+    v1 = {'packaged': True, 'hub': False}.get(source)
+    if name == 'resnet50_patch' and v1 not in (None, module.stride_in_1x1):
+        raise ValueError(f'config.{net}.stride_in_1x1: the {source} ResNet-50 needs {v1}')
     return load_resnet(
         ENCODERS[name], os.path.expanduser(source), stages=module.stages, setting=f'config.weights.{net}'
     )
@@ -129,7 +133,7 @@ def describe(config: ConfigDict) -> dict[str, Any]:
             'colour_space': 'gray (sRGB transfer curve)',
             'range': [0.0, 1.0],
             'shape': ['batch', 'height', 'width', 1],
-            'smallest': SMALLEST,
+            'smallest': colorization.SMALLEST,
         },
         'output': {
             'channels': 3,

@@ -37,9 +37,18 @@ def check_stage(config: ConfigDict, name: str) -> None:
     for key in ('batch_size', 'eval_every', 'critic_steps', 'decay_every'):
         if key in stage:
             counts[f'config.{name}.{key}'] = stage[key]
+    for key in ('features', 'blocks', 'depth', 'stages'):
+        if key in config.generator:
+            counts[f'config.generator.{key}'] = config.generator[key]
     for setting, value in counts.items():
         if value < 1:
             raise ValueError(f'{setting}: {value} is too small; it must be at least 1')
+    if stage.steps > 0 and stage.epochs > 0:
+        raise ValueError(f'config.{name}: steps and epochs are both set; set one of them to 0')
+    if 'dropout' in config.generator and not 0.0 <= config.generator.dropout < 1.0:
+        raise ValueError(
+            f'config.generator.dropout: {config.generator.dropout} is no rate; it must be from 0 to below 1'
+        )
     weights = [key for key in WEIGHTS if key in stage]
     if not any(stage[key] for key in weights):
         raise ValueError(f'config.{name}: {", ".join(weights)} are all 0')
@@ -47,7 +56,8 @@ def check_stage(config: ConfigDict, name: str) -> None:
         return
     if stage.gradient_penalty and config.discriminator.norm == 'batch':
         raise ValueError(
-            'config.discriminator.norm: a gradient penalty needs another than batch, which mixes the samples'
+            'config.discriminator.norm: batch mixes the samples, which a gradient penalty does not allow; take none or '
+            'spectral (resnet50_patch: frozen)'
         )
     if stage.loss == 'wasserstein' and not stage.gradient_penalty:
         raise ValueError('config.adversarial.gradient_penalty: the wasserstein loss needs one; 10 is usual')

@@ -135,7 +135,8 @@ def _count_epochs(config: ConfigDict, pictures: int) -> ConfigDict:
     for name in STAGES:
         stage = config[name]
         if stage.epochs > 0:
-            stage.eval_every = max(1, round(pictures / stage.batch_size))
+            at_least = stage.critic_steps if 'critic_steps' in stage else 1  # the generator moves once in so many
+            stage.eval_every = max(at_least, round(pictures / stage.batch_size))
             stage.steps = stage.epochs * stage.eval_every
             log(f'{name}: {stage.epochs} epochs of {stage.eval_every} steps ({pictures} pictures)')
     return config
@@ -155,6 +156,9 @@ def train(config: ConfigDict, workdir: str) -> None:
 
 
 def _train(config: ConfigDict, folder: Path) -> None:
+    # Before anything slow: weights that are missing, or have to be downloaded. A begun run has its own.
+    begun = any(folder.glob('checkpoints/*/[0-9]*'))
+    initial = (lambda state: state) if begun else initial_state(config, _task(config), log)
     source = _open_source(config, 'train', config.dataset.crop_size)
     config = _count_epochs(config, len(source))
     experiments = _stages(config, training=True)
@@ -172,7 +176,7 @@ def _train(config: ConfigDict, folder: Path) -> None:
     ]
     loop.train(
         stages,
-        initial_state=initial_state(config, _task(config)),
+        initial_state=initial,
         eval_batches=_eval_batches(config, 'validation', stages[0].experiment),
         workdir=folder,
         settings=loop.Settings(
@@ -194,7 +198,7 @@ def _best_states(
     claim_workdir(config, workdir, write=False)
     found = {}
     for name, experiment in experiments.items():
-        best = best_state(workdir, name, lambda experiment=experiment: experiment)  # type: ignore[misc]
+        best = best_state(workdir, name, experiment)
         if best is not None:
             state, step = best
             found[name] = (state, {'stage': name, 'step': step})

@@ -18,79 +18,110 @@ from astro_gan.models import insert_backbone
 from astro_gan.state import GANState, state_shape
 
 STAGES = ('supervised', 'adversarial')
+NETS = ('generator', 'discriminator')
+NOT_IN_WEIGHTS = 'dropout'  # a field that two networks with the same weights may differ in
+
+Variables = dict[str, Any]  # {'params', 'batch_stats'}
 
 
-def initial_state(config: ConfigDict, task: Any) -> Callable[[GANState], GANState]:
-    """A function that fills a fresh state's networks with the weights to start from; nothing is read before its call.
+def initial_state(config: ConfigDict, task: Any, log: Callable[[str], None] = print) -> Callable[[GANState], GANState]:
+    """Read the weights to start from; the function that comes back puts them into a fresh state.
 
-    The function raises ValueError when the weights cannot be had or belong to another network.
+    Raises:
+        ValueError: the weights cannot be had, or belong to another network.
     """
+    found = _init_from(config, task, log) if config.init_from else {}
+    backbones: dict[str, Variables] = {}
+    for net in NETS:
+        backbone = None if net in found else task.pretrained(config, net)
+        if backbone is not None:
+            backbones[net] = backbone
+            log(f'{net}: encoder starts from ImageNet weights ({config.weights[net]})')
 
     def fill(state: GANState) -> GANState:
-        found = _init_from(config, task) if config.init_from else {}
-        for net in ('generator', 'discriminator'):
+        for net in NETS:
             ours = getattr(state, net)
-            variables = found.get(net)
-            if variables is None:
-                backbone = task.pretrained(config, net)
-                if backbone is None:
-                    continue
-                variables = insert_backbone({'params': ours.params, 'batch_stats': ours.batch_stats}, backbone)
-            state = state.replace(**{net: ours.replace(**variables)})
+            if net in found:
+                state = state.replace(**{net: ours.replace(**found[net])})
+            elif net in backbones:
+                variables = insert_backbone({'params': ours.params, 'batch_stats': ours.batch_stats}, backbones[net])
+                state = state.replace(**{net: ours.replace(**variables)})
         return state.replace(ema_params=state.generator.params)
 
     return fill
 
 
-def _init_from(config: ConfigDict, task: Any) -> dict[str, dict[str, Any]]:
-    """`{'generator': {'params', 'batch_stats'}, ...}` of an exported model or of a workdir (both networks)."""
+def _init_from(config: ConfigDict, task: Any, log: Callable[[str], None]) -> dict[str, Variables]:
+    """The networks of an exported model (the generator) or of a workdir (both, once both are trained)."""
     path = Path(config.init_from).expanduser()
+    ours = task.describe(config)
     if (path / 'config.json').is_file():
-        return _from_workdir(config, task, path)
+        return _from_workdir(config, task, path, log)
     model = load_model(path)
-    _check('generator', model.description['generator'], task.describe(config)['generator'], config.init_from)
+    _check_generator(model.description, ours, config.init_from)
+    log(f'generator: starts from {config.init_from}')
     return {'generator': {'params': model.variables['params'], 'batch_stats': model.variables.get('batch_stats', {})}}
 
 
-def _check(net: str, theirs: Any, ours: Any, where: str) -> None:
-    if theirs != ours:
-        raise ValueError(f'config.init_from: {where} holds another {net}: {theirs}, not {ours}')
+def _check_generator(theirs: dict[str, Any], ours: dict[str, Any], where: str) -> None:
+    if theirs['task'] != ours['task']:
+        raise ValueError(f'config.init_from: {where} is of the task {theirs["task"]}, not {ours["task"]}')
+    if different := _differences(theirs['generator'], ours['generator']):
+        raise ValueError(f'config.init_from: {where} holds another generator: {different}')
 
 
-def _from_workdir(config: ConfigDict, task: Any, workdir: Path) -> dict[str, dict[str, Any]]:
+def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """`name is 'edsr', not 'wdsr'; ...` for what decides the weights' shapes or meaning; '' if nothing differs."""
+    theirs, ours = ({**net, **net.get('fields', {})} for net in (theirs, ours))
+    keys = sorted((theirs.keys() | ours.keys()) - {'fields', NOT_IN_WEIGHTS})
+    different = [key for key in keys if theirs.get(key) != ours.get(key)]
+    return '; '.join(f'{key} is {theirs.get(key)!r}, not {ours.get(key)!r}' for key in different)
+
+
+def _from_workdir(config: ConfigDict, task: Any, workdir: Path, log: Callable[[str], None]) -> dict[str, Variables]:
     """The best weights of the last stage that the run in `workdir` has evaluated."""
+    ours = task.describe(config)
     try:
-        theirs = ConfigDict(json.loads((workdir / 'config.json').read_text()))
-        settings = (theirs.task, theirs.generator, theirs.discriminator, task.describe(theirs)['generator'])
-    except (OSError, ValueError, AttributeError, KeyError) as error:
+        theirs = json.loads((workdir / 'config.json').read_text())
+        description = {'task': theirs['task'], 'generator': dict(theirs['generator'])}
+        if 'factor' in theirs:
+            description['generator']['factor'] = theirs['factor']
+        discriminator, dataset = dict(theirs['discriminator']), dict(theirs['dataset'])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f'config.init_from: {workdir}/config.json is not the config of a run ({error})') from error
-    name, _, discriminator, generator = settings
-    if name != config.task:
-        raise ValueError(f'config.init_from: {workdir} holds a run of {name}, not {config.task}')
-    _check('generator', generator, task.describe(config)['generator'], str(workdir))
+    _check_generator(description, ours, str(workdir))
+    # Their checkpoints: our settings, but for what decides the discriminator's shapes.
+    like = config.copy_and_resolve_references()
+    same_discriminator = not _differences(discriminator, config.discriminator.to_dict())
+    with like.unlocked():
+        like.discriminator = ConfigDict(discriminator)
+    for key in ('crop_size', 'reduction'):
+        if key in dataset:
+            like.dataset[key] = dataset[key]
     for stage in reversed(STAGES):
-        try:
-            found = best_state(workdir, stage, lambda stage=stage: task.make(theirs, stage, training=False))
-        except (AttributeError, KeyError) as error:
-            raise ValueError(f'config.init_from: {workdir} is the run of another version ({error})') from error
-        if found is not None:
-            state, _ = found
-            generator = {'params': state.ema_params, 'batch_stats': state.generator.batch_stats}
-            nets = {'generator': generator}
-            # A discriminator that only a supervised run has carried along has learned nothing.
-            if stage == 'adversarial' and discriminator == config.discriminator:
-                net = state.discriminator
-                nets['discriminator'] = {'params': net.params, 'batch_stats': net.batch_stats}
-            return nets
+        best = best_state(workdir, stage, task.make(like, stage, training=False))
+        if best is None:
+            continue
+        state, step = best
+        where = f'{workdir}, {stage} stage, step {step}'
+        log(f'generator: starts from {where}')
+        nets = {'generator': {'params': state.ema_params, 'batch_stats': state.generator.batch_stats}}
+        # A discriminator that only a supervised run has carried along has learned nothing.
+        if stage == 'adversarial' and same_discriminator:
+            log(f'discriminator: starts from {where}')
+            net = state.discriminator
+            nets['discriminator'] = {'params': net.params, 'batch_stats': net.batch_stats}
+        elif stage == 'adversarial':
+            log(f'discriminator: another one than in {workdir}, so it starts afresh')
+        return nets
     raise ValueError(f'config.init_from: {workdir} has no evaluated checkpoint yet')
 
 
-def best_state(workdir: Path, stage: str, make: Callable[[], Experiment]) -> tuple[GANState, int] | None:
+def best_state(workdir: Path, stage: str, experiment: Experiment) -> tuple[GANState, int] | None:
     """The best checkpoint of a stage and its step; None if there is none that has been evaluated."""
     directory = workdir / 'checkpoints' / stage
     if not directory.is_dir():
         return None
-    experiment = make()
     spec = jax.ShapeDtypeStruct((1, *experiment.input_shape), np.float32)
     with checkpoints.open_manager(directory, read_only=True) as manager:
         step = manager.best_step()

@@ -11,7 +11,8 @@ from skimage import color
 import astro_gan
 from astro_gan.logbook import read_rows
 from astro_gan.state import create_state, state_shape
-from configs import resnet18_unet_lab, resnet18_unet_rgb, unet_rgb
+from astro_gan.train import make_train_step, replicate
+from configs import resnet18_unet_lab, resnet18_unet_rgb, unet_rgb, wdsr
 from experiments import colorization, runner
 from experiments.start import initial_state
 from tests.runs import main
@@ -66,32 +67,69 @@ def test_an_exported_colorizer_keeps_the_luminance(trained, hubble, tmp_path):
         model(hubble[:64, :64])
 
 
-def test_the_three_steps_hand_on_the_weights(tmp_path):
+def test_the_three_steps_hand_on_the_weights(tmp_path, hubble):
     """Supervised on one data set, adversarial on it, adversarial on another: each from the workdir before."""
-    flags = {'supervised.steps': 1, 'supervised.eval_every': 1, 'adversarial.steps': 0}
+    (tmp_path / 'astro').mkdir()
+    for number in range(4):
+        Image.fromarray(hubble[number * 64 : number * 64 + 64, :64]).save(tmp_path / 'astro' / f'{number}.png')
+    supervised = {'supervised.steps': 1, 'supervised.eval_every': 1, 'adversarial.steps': 0}
     adversarial = {'supervised.steps': 0, 'adversarial.steps': 1, 'adversarial.eval_every': 1}
-    steps = (
-        ('1', flags, ''),
-        ('2', adversarial, '1'),
-        ('3', adversarial | {'adversarial.learning_rate': 0.0, 'adversarial.discriminator_learning_rate': 0.0}, '2'),
-    )
-    states = {}
-    for name, settings, before in steps:
+    still = {'adversarial.learning_rate': 0.0, 'adversarial.discriminator_learning_rate': 0.0}
+    astro = {'dataset.folder': str(tmp_path / 'astro')}
+    steps = {
+        '1': supervised,
+        '2': adversarial | {'init_from': '1'},
+        '3': adversarial | astro | still | {'init_from': '2'},
+    }
+    spec, states = jax.ShapeDtypeStruct((1, 64, 64, 1), np.float32), {}
+    for name, settings in steps.items():
         config = resnet18_unet_lab.get_config('smoke')
         config.update_from_flattened_dict(settings)
-        config.init_from = str(tmp_path / before) if before else ''
+        config.init_from = str(tmp_path / config.init_from) if config.init_from else ''
+        config.lock()  # as main.py has it
         runner.train(config, str(tmp_path / name))
-        spec = jax.ShapeDtypeStruct((1, 64, 64, 1), np.float32)
-        experiment = colorization.make(config, 'adversarial', training=False)
-        fresh = create_state(experiment, jax.random.key(5), spec)
         config.init_from = str(tmp_path / name)
+        fresh = create_state(colorization.make(config, 'adversarial'), jax.random.key(5), spec)
         states[name] = initial_state(config, colorization)(fresh)
-    # Trained at a rate of zero, step 3 has the networks of step 2, bit for bit; step 2 has moved both.
+    # Trained at a rate of zero, step 3 has both networks of step 2, bit for bit; step 2 had moved both.
     for net in ('generator', 'discriminator'):
-        two, three = (getattr(states[name], net).params for name in ('2', '3'))
-        jax.tree.map(np.testing.assert_array_equal, two, three)
-    one, two = (jax.tree.leaves(states[name].generator.params) for name in ('1', '2'))
-    assert any((a != b).any() for a, b in zip(one, two, strict=True))
+        one, two, three = (jax.tree.leaves(getattr(states[name], net).params) for name in '123')
+        assert all(np.array_equal(a, b) for a, b in zip(two, three, strict=True))
+        assert any((a != b).any() for a, b in zip(one, two, strict=True))
+
+
+def test_the_documented_three_steps_train_what_they_say():
+    """The flags of the README and of the config's docstring leave one stage each."""
+    flags = [line.split() for line in resnet18_unet_lab.__doc__.splitlines() if '--workdir=runs/' in line]
+    assert len(flags) == 3
+    for words, stage in zip(flags, ('supervised', 'adversarial', 'adversarial'), strict=True):
+        config = resnet18_unet_lab.get_config('paper')
+        for word in words:
+            name, _, value = word.removeprefix('--config.').partition('=')
+            if name.endswith('.epochs'):
+                config.update_from_flattened_dict({name: int(value)})
+        config.weights.generator = config.weights.discriminator = 'none'
+        assert list(runner._stages(config, training=False)) == [stage]
+
+
+def test_dropout_and_statistics_resume_to_the_same_bits():
+    """A step after a restart is the step of an undisturbed run: dropout and batch norm hide no state elsewhere."""
+    config = unet_rgb.get_config('smoke')
+    config.generator.depth = 2
+    experiment = colorization.make(config, 'supervised')
+    state = create_state(experiment, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 64, 1), np.float32))
+    random = np.random.default_rng(0)
+    batches = [
+        {'input': random.random((2, 1, 64, 64, 1), np.float32), 'target': random.random((2, 1, 64, 64, 3), np.float32)}
+        for _ in range(2)
+    ]
+    results = []
+    for restart in (False, True):
+        step = make_train_step(experiment, ema_decay=0.9, seed=0)
+        current, _ = step(replicate(state), batches[0])
+        current = replicate(jax.device_get(current)) if restart else current
+        results.append(jax.device_get(step(current, batches[1])[0]))
+    jax.tree.map(np.testing.assert_array_equal, *results)
 
 
 def test_epochs_count_the_pictures():
@@ -111,7 +149,12 @@ def test_epochs_count_the_pictures():
         ({'dataset.reduction': 3}, ['crop_size', 'reduction 3']),
         ({'weights.generator': '/nonexistent'}, ['/nonexistent']),
         ({'weights.discriminator': 'packaged', 'discriminator.name': 'patch'}, ['weights.discriminator', 'none']),
-        ({'adversarial.gradient_penalty': 10.0}, ['discriminator.norm']),
+        ({'adversarial.gradient_penalty': 10.0}, ['discriminator.norm', 'frozen']),
+        ({'adversarial.epochs': 3}, ['config.adversarial', 'steps and epochs']),
+        ({'generator.dropout': 1.5}, ['generator.dropout']),
+        ({'generator.stages': 0}, ['generator.stages', 'at least 1']),
+        ({'discriminator.stride_in_1x1': False}, ['stride_in_1x1', 'True']),
+        ({'chroma.boost': -2.0}, ['config.chroma', 'boost']),
         ({'init_from': '/nonexistent'}, ['/nonexistent']),
     ],
 )
@@ -139,6 +182,21 @@ def test_paper_variants_are_the_reports(name):
     assert experiment.input_shape == (64, 64, 1)
     state = state_shape(experiment, jax.ShapeDtypeStruct((1, 64, 64, 1), np.float32))
     assert sum(leaf.size for leaf in jax.tree.leaves(state.generator.params)) > 10_000_000
+    net = state.discriminator
+    seen = jax.ShapeDtypeStruct((2, 64, 64, 4 if name.endswith('rgb') else 3), np.float32)
+    variables = {'params': net.params, 'batch_stats': net.batch_stats}
+    logits = jax.eval_shape(lambda x: experiment.discriminator.apply(variables, x), seen)
+    assert logits.shape == ((2, 1) if name == 'unet_rgb' else (2, 30, 30, 1))
+
+
+def test_the_run_of_another_task_is_no_start(tmp_path):
+    """config.init_from names a super-resolution run, and the other way round: the line says so."""
+    for ours, theirs in ((resnet18_unet_lab, wdsr), (wdsr, resnet18_unet_lab)):
+        (tmp_path / 'config.json').write_text(theirs.get_config('smoke').to_json())
+        config = ours.get_config('smoke')
+        config.init_from = str(tmp_path)
+        with pytest.raises(ValueError, match=f'of the task {theirs.get_config().task}, not {config.task}'):
+            initial_state(config, runner.TASKS[config.task])
 
 
 @pytest.mark.parametrize(('name', 'channels'), [('unet_rgb', 4), ('resnet18_unet_rgb', 4), ('resnet18_unet_lab', 3)])

@@ -1,5 +1,6 @@
 """ImageNet weights: safetensors files with torchvision names, packaged or from the hub."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ def hub_file(repository: str, *, setting: str) -> Path:
     """
     try:
         from huggingface_hub import hf_hub_download
+
+        logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # it tells of every retry
 
         return Path(hf_hub_download(repository, 'model.safetensors'))
     except Exception as error:  # no package, network, repository, disk: one way out

@@ -145,7 +145,7 @@ def load_resnet(network: str, source: str | Path, *, stages: int, setting: str) 
         path = hub_file(HUB[network], setting=setting)
     else:
         path = Path(source)
-        if not path.exists():
+        if not path.is_file():
             raise ValueError(f"{setting}: {source}: no such weights file (it takes a path, 'packaged' or 'hub')")
 
     module = ResNet(network, stages=stages)

@@ -6,11 +6,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from astro_gan.colorization import CHANNELS, SMALLEST
 from astro_gan.models.layers import batch_norm
 from astro_gan.models.products import ProductConv, UpConv
 
-SPACES = {'rgb': 3, 'lab': 2}  # output channels
-SMALLEST = 64  # pixels on a side: what the colorizers are made for
 PIX2PIX_INIT = nn.initializers.normal(0.02)  # 1611.07004, section 6.2
 
 
@@ -78,7 +77,7 @@ class UNet(nn.Module):
             y = self._norm(f'up{level + 1}_norm', train)(up(nn.relu(y)))
             y = nn.Dropout(self.dropout if index < 3 else 0.0, deterministic=not train)(y)
             y = jnp.concatenate([y, maps.pop()], axis=-1)
-        y = UpConv(SPACES[self.space], kernel_init=PIX2PIX_INIT, name='up0')(nn.relu(y))
+        y = UpConv(CHANNELS[self.space], kernel_init=PIX2PIX_INIT, name='up0')(nn.relu(y))
         y = jnp.tanh(y)[:, :height, :width]
         return (y + 1) / 2 if self.space == 'rgb' else y
 
@@ -91,8 +90,8 @@ class UNet(nn.Module):
 
 def check_input(space: str, x: jax.Array) -> None:
     """ValueError unless `space` is known and `x` is `[N, H, W, 1]`, at least 64 x 64 (symbolic sizes pass)."""
-    if space not in SPACES:
-        raise ValueError(f'space must be one of {", ".join(SPACES)}, not {space!r}')
+    if space not in CHANNELS:
+        raise ValueError(f'space must be one of {", ".join(CHANNELS)}, not {space!r}')
     if x.ndim != 4 or x.shape[-1] != 1:
         raise ValueError(f'a colorization network takes images [N, H, W, 1], got {x.shape}')
     if min((size for size in x.shape[1:3] if isinstance(size, int)), default=SMALLEST) < SMALLEST:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from astro_gan.models.backbones import IMAGENET_MEAN, IMAGENET_STD, WEIGHTS, hub_file, read_tensors
+from astro_gan.models.backbones import WEIGHTS, hub_file, imagenet_normalise, read_tensors
 from astro_gan.models.conv import conv
 
 # Convolutions per block; a 2x2 max pool follows each block.
@@ -94,8 +94,7 @@ def vgg_features(
     if missing:
         raise ValueError(f'no weights for {", ".join(missing)}: loaded {", ".join(sorted(params))}')
     if normalise:
-        mean, std = jnp.asarray(IMAGENET_MEAN, x.dtype), jnp.asarray(IMAGENET_STD, x.dtype)
-        x = (x - mean) / std
+        x = imagenet_normalise(x)
     features: dict[str, jax.Array] = {}
     block = '1'
     for layer in sorted(params):

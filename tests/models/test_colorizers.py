@@ -119,7 +119,7 @@ def test_any_size(name):
 def test_training(name):
     """Gradients reach every kernel; statistics move in training only; dropout follows its key."""
     module = small(name)
-    x = pictures(2, 64, 64, 1)
+    x = pictures(2, 65, 70, 1)  # padded and cropped
     variables = randomise(module, x)
     keys = [{'dropout': jax.random.key(seed)} for seed in (0, 0, 1)]
     (a, stats, gradient), (b, *_), (c, *_) = (training_pass(module, variables, x, key) for key in keys)
