@@ -185,7 +185,7 @@ def test_paper_variants_are_the_reports(name):
     net = state.discriminator
     seen = jax.ShapeDtypeStruct((2, 64, 64, 4 if name.endswith('rgb') else 3), np.float32)
     variables = {'params': net.params, 'batch_stats': net.batch_stats}
-    logits = jax.eval_shape(lambda x: experiment.discriminator.apply(variables, x), seen)
+    logits = jax.eval_shape(experiment.discriminator.apply, variables, seen)
     assert logits.shape == ((2, 1) if name == 'unet_rgb' else (2, 30, 30, 1))
 
 
