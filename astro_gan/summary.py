@@ -112,7 +112,7 @@ def colour_health(table: Mapping[str, np.ndarray]) -> tuple[dict[str, float], li
         name = min(HUES, key=lambda name: abs((HUES[name] - hue + 180) % 360 - 180))
         warnings.append(
             f'{same} of {total} coloured tiles came out in one hue, {name}, where the truth has several: the generator '
-            'has collapsed, or plays safe. Try longer training and more pictures; in an adversarial stage another loss, or '
-            'a lower learning rate of the discriminator'
+            'has collapsed, or plays safe. Try longer training and more pictures; in an adversarial stage another '
+            'loss, or a lower learning rate of the discriminator'
         )
     return {'gray_outputs': float(gray.sum()), 'one_hue_outputs': float(same)}, warnings
