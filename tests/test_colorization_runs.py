@@ -84,7 +84,7 @@ def test_the_three_steps_hand_on_the_weights(tmp_path, hubble):
     spec, states = jax.ShapeDtypeStruct((1, 64, 64, 1), np.float32), {}
     for name, settings in steps.items():
         config = resnet18_unet_lab.get_config('smoke')
-        config.update_from_flattened_dict(settings)
+        config.update_from_flattened_dict(settings | {'generator.stages': 1})
         config.init_from = str(tmp_path / config.init_from) if config.init_from else ''
         config.lock()  # as main.py has it
         runner.train(config, str(tmp_path / name))
