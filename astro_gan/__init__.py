@@ -11,7 +11,7 @@ __all__ = ['load_model']
 def __getattr__(name: str) -> Any:
     # JAX is imported at the first use, so that `import astro_gan` and `--help` are quick.
     if name == 'load_model':
-        from astro_gan.export import load_model
+        from astro_gan.model import load_model
 
         return load_model
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from astro_gan import checkpoints
 from astro_gan.experiment import Experiment
-from astro_gan.export import load_model
+from astro_gan.model import load_model
 from astro_gan.models import insert_backbone
 from astro_gan.state import GANState, state_shape
 
@@ -57,10 +57,14 @@ def _init_from(config: ConfigDict, task: Any, log: Callable[[str], None]) -> dic
     ours = task.describe(config)
     if (path / 'config.json').is_file():
         return _from_workdir(config, task, path, log)
-    model = load_model(path)
+    try:
+        model = load_model(path)
+    except ValueError as error:
+        raise ValueError(f'config.init_from: {error}') from None
     _check_generator(model.description, ours, config.init_from)
+    variables = model.networks[0].variables
     log(f'generator: starts from {config.init_from}')
-    return {'generator': {'params': model.variables['params'], 'batch_stats': model.variables.get('batch_stats', {})}}
+    return {'generator': {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}}
 
 
 def _check_generator(theirs: dict[str, Any], ours: dict[str, Any], where: str) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import astro_gan
-from astro_gan.export import export_model, load_model
+from astro_gan.export import export_model
+from astro_gan.model import load_model
 from tests import tiny
 
 PICTURES = np.random.default_rng(0).random((2, 9, 13, 3), np.float32)
@@ -67,11 +68,20 @@ def test_model_takes_single_pictures_and_bytes(exported):
     assert np.abs(model(levels).astype(int) - expected).max() <= 1
 
 
-@pytest.mark.parametrize(
-    'image', [np.zeros((4, 4), np.float32), np.zeros((4, 4, 1), np.float32), np.zeros((4, 4, 3), int)]
-)
+def test_model_keeps_gray_and_depth(exported):
+    """A gray picture stays gray and of its own shape, and 16 bits stay 16 bits."""
+    model = load_model(exported[0])
+    gray = PICTURES[0, ..., 0]
+    expected = np.asarray(model(np.repeat(gray[..., None], 3, axis=-1))).mean(-1)
+    np.testing.assert_allclose(model(gray), expected, atol=1e-6)
+    deep = model(np.round(gray * 65535).astype(np.uint16))
+    assert deep.dtype == np.uint16
+    assert np.abs(deep / 65535 - np.clip(expected, 0, 1)).max() < 3e-5
+
+
+@pytest.mark.parametrize('image', [np.zeros(4, np.float32), np.zeros((4, 4, 2), np.float32), np.zeros((4, 4, 3), int)])
 def test_model_refuses_other_shapes_and_types(exported, image):
-    """A gray picture or integers of an unknown range are refused with a line that says what is wanted."""
+    """Other shapes and integers of an unknown range are refused with a line that says what is wanted."""
     with pytest.raises(ValueError, match='the image must be'):
         load_model(exported[0])(image)
 

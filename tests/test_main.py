@@ -106,7 +106,7 @@ def test_init_from_starts_from_an_exported_model(tmp_path):
     config.update_from_flattened_dict(settings | {'init_from': str(model)})
     runner.train(config, str(tmp_path / 'run'))
     runner.export(config, str(tmp_path / 'run'))
-    before, after = (astro_gan.load_model(path).variables for path in (model, tmp_path / 'run/export/supervised'))
+    before, after = (astro_gan.load_model(path).variables[0] for path in (model, tmp_path / 'run/export/supervised'))
     jax.tree.map(np.testing.assert_array_equal, before, after)
     config.generator.features = 16
     with pytest.raises(ValueError, match='holds another generator'):

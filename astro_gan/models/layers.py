@@ -129,6 +129,15 @@ def sub_pixel_stages(factor: int) -> tuple[int, ...]:
     return tuple(stages)
 
 
+def sub_pixel_radius(factor: int) -> float:
+    """How far the 3x3 convolutions of the sub-pixel stages see, in pixels of the first one's input."""
+    radius, scale = 0.0, 1
+    for stage in sub_pixel_stages(factor):
+        radius += 1 / scale
+        scale *= stage
+    return radius
+
+
 def bicubic_kernel(factor: int, channels: int = 3) -> np.ndarray:
     """`[5, 5, channels, factor^2 channels]`; with `pixel_shuffle` it is bicubic upsampling.
 

@@ -15,6 +15,7 @@ from astro_gan.models.layers import (
     bicubic_upsample,
     pixel_shuffle,
     scaled_init,
+    sub_pixel_radius,
     sub_pixel_stages,
 )
 
@@ -43,6 +44,11 @@ class SRResNet(nn.Module):
     bicubic_start: bool = False
     axis_name: str | None = None
     dtype: Any = jnp.float32
+
+    @property
+    def radius(self) -> float:
+        """Pixels of the input around an output pixel that it depends on."""
+        return 5 + 2 * self.blocks + sub_pixel_radius(self.factor) + 4 / self.factor
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:

@@ -49,6 +49,11 @@ class WDSR(nn.Module):
     bicubic_start: bool = False
     dtype: Any = jnp.float32
 
+    @property
+    def radius(self) -> float:
+        """Pixels of the input around an output pixel that it depends on."""
+        return 2 + self.blocks * (2 if self.variant == 'a' else 1)
+
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         del train  # no batch statistics, no dropout

@@ -1,0 +1,227 @@
+"""What a chain of networks makes of one image, in strips of rows: the same for arrays, picture files and FITS frames.
+
+Colours are predicted on a reduced copy, at the scale that the colorizer was trained at, and enlarged smoothly; the
+lightness is the image's own, pixel for pixel, at full resolution and bit depth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from astro_gan.color import fit_gamut, lab_to_rgb, lightness
+from astro_gan.inference import tiling
+
+if TYPE_CHECKING:
+    from astro_gan.model import Network
+
+TILE = 256  # pixels of the input on a side of a tile, for networks with a receptive field
+WINDOW = 768  # pixels, at the working scale, on a side of a window of a U-Net
+CONTEXT = 64  # pixels at the working scale: half of what neighbouring windows of a U-Net share
+_POINTS = 2**18  # pixels that are composed at a time
+_BAND = 512  # rows of the image that are reduced at a time
+
+
+class Source(Protocol):
+    """An image to be read in windows: float32 `[height, width, channels]`, nominally in [0, 1], 1 or 3 channels."""
+
+    height: int
+    width: int
+    channels: int
+
+    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """A window of the image."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ArraySource:
+    """An array `[H, W, C]` of floats in [0, 1], uint8 or uint16."""
+
+    pixels: np.ndarray
+
+    @property
+    def height(self) -> int:
+        return self.pixels.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.pixels.shape[1]
+
+    @property
+    def channels(self) -> int:
+        return self.pixels.shape[2]
+
+    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        return to_float(self.pixels[top : top + height, left : left + width])
+
+
+def to_float(pixels: np.ndarray) -> np.ndarray:
+    """uint8 or uint16 levels to [0, 1] float32; floats stay as they are."""
+    if np.issubdtype(pixels.dtype, np.unsignedinteger):
+        return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+    return np.asarray(pixels, np.float32)
+
+
+def render(
+    networks: Sequence[Network],
+    source: Source,
+    *,
+    tile: int | None = None,
+    reduction: int | None = None,
+    log: Callable[[str], None] = print,
+) -> Iterator[np.ndarray]:
+    """Apply networks one after the other: an optional colorizer first, then super-resolution.
+
+    Args:
+        networks: at least one.
+        source: the image; one channel if the first network is a colorizer.
+        tile: pixels of the image on a side of a tile.
+        reduction: how many times smaller the copy is on which colours are predicted; None: as in the training. It
+            stops where the copy would be too small for the network.
+        log: is told when memory runs out.
+
+    Yields:
+        float32 `[rows, factor width, C]`, top to bottom: C is 1 if a gray image stays gray, otherwise 3.
+    """
+    tile = tile or TILE
+    read, channels = source.read, source.channels
+    first, rest = networks[0], networks
+    if first.colorizes:
+        chroma = chroma_map(first, source, reduction)
+        read, channels, rest = functools.partial(_read_colour, source, chroma), 3, networks[1:]
+    if not rest:
+        yield from _rows(read, source.height, source.width, tile)
+        return
+    forward = functools.partial(_enlarge, tuple(network.forward for network in rest), channels)
+    apply, batch = tiling.on_devices(forward, [network.variables for network in rest])
+    yield from tiling.strips(
+        apply,
+        read,
+        source.height,
+        source.width,
+        factor=math.prod(network.factor for network in rest),
+        halo=halo(rest),
+        tile=tile,
+        batch=batch,
+        log=log,
+    )
+
+
+def halo(networks: Sequence[Network]) -> int:
+    """Pixels of the input around an output pixel that a chain of super-resolution networks sees."""
+    radius, factor = 0.0, 1
+    for network in networks:
+        radius += network.generator.radius / factor
+        factor *= network.factor
+    return math.ceil(radius)
+
+
+def _enlarge(
+    forwards: tuple[Callable[[Any, jax.Array], jax.Array], ...], channels: int, variables: Any, images: jax.Array
+) -> jax.Array:
+    """A gray image goes through as three equal channels and comes out as their mean."""
+    if channels == 1:
+        images = jnp.repeat(images, 3, axis=-1)
+    for forward, own in zip(forwards, variables, strict=True):
+        images = forward(own, images)
+    return images.mean(-1, keepdims=True) if channels == 1 else images
+
+
+def _rows(read: tiling.Read, height: int, width: int, rows: int) -> Iterator[np.ndarray]:
+    for top in range(0, height, rows):
+        yield read(top, 0, min(rows, height - top), width)
+
+
+def working_size(height: int, width: int, reduction: int, smallest: int) -> tuple[int, int]:
+    """Height and width of the reduced copy: `reduction` times smaller, or as small as the network takes."""
+    reduction = max(1, min(reduction, min(height, width) // smallest))
+    return max(smallest, round(height / reduction)), max(smallest, round(width / reduction))
+
+
+def chroma_map(network: Network, source: Source, reduction: int | None = None) -> np.ndarray:
+    """A colorizer's a*b* for the reduced copy of a gray image, float32 `[h, w, 2]` in CIE units."""
+    height, width = working_size(source.height, source.width, reduction or network.reduction, network.smallest)
+    gray = reduced(source, height, width)
+    apply, batch = tiling.on_devices(network.chroma, network.variables)
+
+    def read(top: int, left: int, height: int, width: int) -> np.ndarray:
+        return gray[top : top + height, left : left + width]
+
+    return tiling.blended(apply, read, height, width, channels=2, window=WINDOW, context=CONTEXT, batch=batch)
+
+
+def reduced(source: Source, height: int, width: int) -> np.ndarray:
+    """A gray image made smaller by antialiased bicubic resampling, float32 `[height, width, 1]` in [0, 1]."""
+    if (height, width) == (source.height, source.width):
+        return np.clip(source.read(0, 0, height, width), 0.0, 1.0)
+    scale = source.height / height
+    margin = math.ceil(2 * scale) + 1  # the widened kernel's reach
+    rows = max(1, math.floor(_BAND / scale))
+    bands = []
+    for first in range(0, height, rows):
+        last = min(first + rows, height)
+        top = max(0, math.floor(first * scale) - margin)
+        bottom = min(source.height, math.ceil(last * scale) + margin)
+        band = np.clip(source.read(top, 0, bottom - top, source.width)[..., 0], 0.0, 1.0)
+        box = (0.0, first * scale - top, float(source.width), min(last * scale, source.height) - top)
+        bands.append(Image.fromarray(band).resize((width, last - first), Image.Resampling.BICUBIC, box=box))
+    # Bicubic overshoots; the network's input stays in its range.
+    return np.clip(np.concatenate([np.asarray(band) for band in bands]), 0.0, 1.0)[..., None]
+
+
+def enlarged_window(
+    planes: np.ndarray, size: tuple[int, int], top: int, left: int, height: int, width: int
+) -> np.ndarray:
+    """A window of what float32 planes `[h, w, C]` become when bicubic resampling brings them to `size` (H, W)."""
+    if planes.shape[:2] == size:
+        return planes[top : top + height, left : left + width]
+    y, x = planes.shape[0] / size[0], planes.shape[1] / size[1]
+    # Only the part that the window needs: Pillow's resampling looks two pixels beyond its box.
+    upper, lower = max(0, math.floor(top * y) - 3), min(planes.shape[0], math.ceil((top + height) * y) + 3)
+    first, last = max(0, math.floor(left * x) - 3), min(planes.shape[1], math.ceil((left + width) * x) + 3)
+    box = (left * x - first, top * y - upper, (left + width) * x - first, (top + height) * y - upper)
+    box = (max(box[0], 0), max(box[1], 0), min(box[2], last - first), min(box[3], lower - upper))
+    part = planes[upper:lower, first:last]
+    resized = [
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(part[..., c])).resize(
+                (width, height), Image.Resampling.BICUBIC, box=box
+            )
+        )
+        for c in range(planes.shape[-1])
+    ]
+    return np.stack(resized, axis=-1)
+
+
+def _read_colour(source: Source, chroma: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
+    gray = source.read(top, left, height, width)
+    ab = enlarged_window(chroma, (source.height, source.width), top, left, height, width)
+    points = gray.reshape(-1, 1)
+    output = np.empty((len(points), 3), np.float32)
+    # Pixels are coloured one by one, so any window is a list of points: one compilation for all sizes.
+    size = _POINTS if len(points) > _POINTS else 2**12
+    for start in range(0, len(points), size):
+        stop = min(start + size, len(points))
+        inputs = (points[start:stop], ab.reshape(-1, 2)[start:stop])
+        filled = [np.pad(x, ((0, size - len(x)), (0, 0))) for x in inputs]
+        output[start:stop] = np.asarray(_compose(*filled))[: stop - start]
+    return output.reshape(height, width, 3)
+
+
+@jax.jit
+def _compose(gray: jax.Array, chroma: jax.Array) -> jax.Array:
+    """Gray `[n, 1]` and a*b* `[n, 2]` -> RGB `[n, 3]` with the gray's lightness.
+
+    Values outside [0, 1] (FITS frames have them) have no L*: they stay what they are, without colour.
+    """
+    inside = jnp.clip(gray, 0.0, 1.0)
+    rgb = lab_to_rgb(fit_gamut(jnp.concatenate([lightness(inside), chroma], axis=-1)))
+    return gray + (rgb - inside)

@@ -1,0 +1,168 @@
+"""Networks on images of any size: tiles with a halo, spread over the devices, put together in strips of rows.
+
+A convolutional network sees only so far: an output pixel depends on the input within its receptive field. A window that
+reaches that far beyond the tile (the halo) therefore gives the tile the same values as the whole image does. At the
+image's own border a window ends with the image, so that the network pads there exactly as it pads the whole. All
+windows of an image have one shape: the network is compiled once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+SMALLEST_TILE = 16  # where shrinking for want of memory ends
+
+Read = Callable[[int, int, int, int], np.ndarray]  # top, left, height, width -> [height, width, C]
+Apply = Callable[[np.ndarray], np.ndarray]  # [n, h, w, C] -> [n, factor h, factor w, C']
+
+
+class Span(NamedTuple):
+    """A tile's extent along one axis, and that of the window around it."""
+
+    start: int
+    stop: int
+    window: int  # where the window starts
+    size: int  # of the window
+
+
+def span(start: int, size: int, tile: int, halo: int) -> Span:
+    """The tile that starts at `start` of an axis with `size` pixels, and a window that shows it all that it needs."""
+    window_size = min(size, tile + 2 * halo)
+    window = min(max(start - halo, 0), size - window_size)
+    return Span(start, min(start + tile, size), window, window_size)
+
+
+def spans(size: int, tile: int, halo: int) -> list[Span]:
+    """All tiles along one axis."""
+    return [span(start, size, tile, halo) for start in range(0, size, tile)]
+
+
+def on_devices(forward: Callable[[Any, jax.Array], jax.Array], variables: Any) -> tuple[Apply, int]:
+    """A function of numpy batches that runs `forward` on all local devices, and how many images it wants at a time.
+
+    Fewer images are filled up, for one shape is compiled once.
+    """
+    devices = jax.local_devices()
+    replicated = jax.device_put(variables, NamedSharding(Mesh(np.array(devices), 'tiles'), PartitionSpec()))
+    parallel = jax.pmap(forward, in_axes=(None, 0), devices=devices)
+
+    def apply(images: np.ndarray) -> np.ndarray:
+        filled = images[np.arange(len(devices)) % len(images)]
+        return np.asarray(parallel(replicated, filled[:, None]))[: len(images), 0]
+
+    return apply, len(devices)
+
+
+def strips(
+    apply: Apply,
+    read: Read,
+    height: int,
+    width: int,
+    *,
+    factor: int,
+    halo: int,
+    tile: int,
+    batch: int = 1,
+    log: Callable[[str], None] = print,
+) -> Iterator[np.ndarray]:
+    """Run a network over an image; its output in strips of whole rows, from the top.
+
+    When the device runs out of memory, the tiles are halved and the work goes on.
+
+    Args:
+        apply: the network, on up to `batch` windows of one shape.
+        read: gives windows of the input.
+        height, width: of the input.
+        factor: enlargement.
+        halo: pixels of the input around a tile that the network has to see: its receptive field's radius.
+        tile: pixels on a side of a tile.
+
+    Yields:
+        float32 `[factor rows, factor width, C']`.
+    """
+    row = 0
+    while row < height:
+        rows = span(row, height, tile, halo)
+        try:
+            yield _strip(apply, read, rows, spans(width, tile, halo), factor, batch)
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
+            if not _out_of_memory(error) or tile <= SMALLEST_TILE:
+                raise
+            tile = max(SMALLEST_TILE, tile // 2)
+            log(f'out of device memory; going on with tiles of {tile} pixels')
+            continue
+        row = rows.stop
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)
+
+
+def _strip(apply: Apply, read: Read, rows: Span, columns: list[Span], factor: int, batch: int) -> np.ndarray:
+    strip: np.ndarray | None = None
+    for first in range(0, len(columns), batch):
+        group = columns[first : first + batch]
+        windows = np.stack([read(rows.window, column.window, rows.size, column.size) for column in group])
+        for column, output in zip(group, apply(windows), strict=True):
+            inner = tuple(slice(factor * (s.start - s.window), factor * (s.stop - s.window)) for s in (rows, column))
+            if strip is None:
+                width = factor * columns[-1].stop
+                strip = np.empty((factor * (rows.stop - rows.start), width, output.shape[-1]), np.float32)
+            strip[:, factor * column.start : factor * column.stop] = output[inner]
+    assert strip is not None
+    return strip
+
+
+def blended(
+    apply: Apply, read: Read, height: int, width: int, *, channels: int, window: int, context: int, batch: int = 1
+) -> np.ndarray:
+    """Run a network that sees the whole window (a U-Net) over an image, cross-fading between overlapping windows.
+
+    Neighbouring windows share `2 context` pixels; over them the weight moves smoothly (a raised cosine) from one to the
+    other, so no seam shows. An image no larger than `window` is one window: exactly the network's own output.
+
+    Returns:
+        float32 `[height, width, channels]`.
+    """
+    total = np.zeros((height, width, channels), np.float32)
+    weight = np.zeros((height, width, 1), np.float32)
+    places = [(y, x) for y in _starts(height, window, 2 * context) for x in _starts(width, window, 2 * context)]
+    h, w = min(window, height), min(window, width)
+    for first in range(0, len(places), batch):
+        group = places[first : first + batch]
+        outputs = apply(np.stack([read(y, x, h, w) for y, x in group]))
+        for (y, x), output in zip(group, outputs, strict=True):
+            fade = (_fade(y, h, height, 2 * context)[:, None] * _fade(x, w, width, 2 * context))[..., None]
+            total[y : y + h, x : x + w] += fade * output
+            weight[y : y + h, x : x + w] += fade
+    return total / weight
+
+
+def _starts(size: int, window: int, overlap: int) -> list[int]:
+    """Where windows start so that they cover an axis evenly and share at least `overlap` pixels."""
+    if size <= window:
+        return [0]
+    count = -(-(size - overlap) // (window - overlap))
+    return [round(index * (size - window) / (count - 1)) for index in range(count)]
+
+
+@functools.cache
+def _ramp(overlap: int) -> np.ndarray:
+    return (0.5 - 0.5 * np.cos(np.pi * (np.arange(overlap) + 0.5) / overlap)).astype(np.float32)
+
+
+def _fade(start: int, length: int, size: int, overlap: int) -> np.ndarray:
+    """Weights of a window along one axis: 1 in the middle and at the image's border, fading where others overlap."""
+    fade = np.ones(length, np.float32)
+    overlap = min(overlap, length)
+    if start > 0:
+        fade[:overlap] *= _ramp(overlap)
+    if start + length < size:
+        fade[-overlap:] *= _ramp(overlap)[::-1]
+    return fade
