@@ -29,9 +29,10 @@ FORMAT = 1
 TASKS = ('super_resolution', 'colorization', 'enhance')
 SHIPPED = Path(__file__).parent / 'weights'
 _LARGEST_WEIGHTS = 2**31  # bytes of a weights file that is read
+_LARGEST_DESCRIPTION = 2**24  # bytes of a model.json that is read
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # compared and hashed by identity
 class Network:
     """One trained generator.
 
@@ -86,7 +87,7 @@ class Network:
         return x, prediction, space
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # compared and hashed by identity
 class Model:
     """A chain of networks, ready to be called.
 
@@ -185,19 +186,25 @@ def shipped_models() -> dict[str, dict[str, Any]]:
     return found
 
 
+def model_directory(model: str | Path) -> Path:
+    """The directory of an exported model: `model` itself, or that of a shipped model's name; ValueError if neither."""
+    directory = Path(model).expanduser()
+    if (directory / 'model.json').is_file():
+        return directory
+    if str(model) not in shipped_models():
+        names = ', '.join(shipped_models()) or 'none'
+        raise ValueError(f'{model}: no model.json there, and no shipped model of that name (there are: {names})')
+    return SHIPPED / model
+
+
 def load_model(model: str | Path) -> Model:
     """Load an exported model from its directory, or one that ships with the package by its name.
 
     Raises:
         ValueError: no such model, or its files are damaged or do not belong together.
     """
-    directory = Path(model).expanduser()
-    if not (directory / 'model.json').is_file():
-        if str(model) not in shipped_models():
-            names = ', '.join(shipped_models()) or 'none'
-            raise ValueError(f'{model}: no model.json there, and no shipped model of that name (there are: {names})')
-        directory = SHIPPED / model
-    description = _read_description(directory)
+    directory = model_directory(model)
+    description = read_description(directory)
     variables = _read_weights(directory, description['weights']['sha256'])
     parts = description['parts'] if description['task'] == 'enhance' else [description]
     networks = []
@@ -207,8 +214,11 @@ def load_model(model: str | Path) -> Model:
     return Model(description, tuple(networks))
 
 
-def _read_description(directory: Path) -> dict[str, Any]:
+def read_description(directory: Path) -> dict[str, Any]:
+    """The content of a directory's model.json; ValueError if that does not describe an exported model."""
     try:
+        if (directory / 'model.json').stat().st_size > _LARGEST_DESCRIPTION:
+            raise ValueError(f'larger than {_LARGEST_DESCRIPTION / 2**20:.0f} MiB')
         description = json.loads((directory / 'model.json').read_text())
         if description['format'] != FORMAT:
             raise ValueError(f'format {description["format"]} is not {FORMAT}')

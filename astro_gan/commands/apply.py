@@ -1,9 +1,162 @@
-"""To be written."""
+"""`astro-gan colorize`, `upscale` and `enhance`: models applied to a user's pictures and FITS frames."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+import sys
+from typing import Any
+
+HELP = {
+    'colorize': 'gray pictures or frames to colour, same size',
+    'upscale': 'pictures or frames made larger',
+    'enhance': 'gray to colour and larger, in one pass',
+}
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
-    """Not there yet."""
+    """The three commands."""
+    for name, text in HELP.items():
+        parser = commands.add_parser(name, help=text, description=text)
+        parser.set_defaults(run=run, command=name)
+        parser.add_argument('inputs', nargs='+', metavar='IN', help='files, folders or patterns: JPEG, PNG, TIFF, FITS')
+        parser.add_argument('-o', '--out', required=True, metavar='DIR', help='folder for the results; made if missing')
+        parser.add_argument(
+            '--model',
+            action='append',
+            default=[],
+            metavar='NAME|DIR',
+            help='a shipped model (see `astro-gan models`) or an exported directory; again for a chain of models',
+        )
+        if name != 'colorize':
+            parser.add_argument('--factor', type=int, metavar='N', help="enlargement; default: 4, or the models' own")
+            parser.add_argument(
+                '--conserve',
+                choices=('surface_brightness', 'flux'),
+                default='surface_brightness',
+                help='FITS: keep the value of a pixel (default), or the sum over an area',
+            )
+        if name != 'upscale':
+            parser.add_argument('--allow-color', action='store_true', help='make colour pictures gray first')
+            parser.add_argument(
+                '--reduction',
+                type=_positive,
+                metavar='N',
+                help='predict colours on a copy N times smaller; default: as in the training',
+            )
+        parser.add_argument(
+            '--format', choices=('png', 'jpg', 'tif', 'fits'), help="of the results; default: the input's"
+        )
+        parser.add_argument('--hdu', metavar='N|NAME', help='FITS: the extension; default: the science image')
+        parser.add_argument(
+            '--stretch',
+            choices=('asinh', 'zscale', 'log', 'linear'),
+            default='asinh',
+            help='FITS: how values are shown',
+        )
+        parser.add_argument('--tile', type=_positive, metavar='PIXELS', help='side of a tile of the input; less memory')
+        parser.add_argument('--overwrite', action='store_true', help='replace results that are there')
+        parser.add_argument('--resume', action='store_true', help='leave results alone that are finished')
+        parser.add_argument(
+            '--max-megapixels', type=_positive, default=1000, metavar='N', help='refuse larger inputs (default: 1000)'
+        )
+        parser.add_argument('--beam_runner', metavar='NAME', help='run as an Apache Beam pipeline: DirectRunner, ...')
+        parser.add_argument(
+            '--beam_options', default='', metavar='"--key=value ..."', help='options of the Beam runner'
+        )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not positive')
+    return value
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Apply the models; 1 if a file failed."""
+    from pathlib import Path
+
+    from astro_gan.inference import files
+    from astro_gan.inference.choose import choose_model
+
+    use_compilation_cache()
+    given = vars(arguments)
+    settings = files.Settings(
+        allow_color=given.get('allow_color', False),
+        reduction=given.get('reduction'),
+        hdu=arguments.hdu,
+        stretch=arguments.stretch,
+        conserve=given.get('conserve', 'surface_brightness'),
+        format=arguments.format,
+        tile=arguments.tile,
+        overwrite=arguments.overwrite,
+        resume=arguments.resume,
+        maximum_pixels=arguments.max_megapixels * 10**6,
+    )
+    out = Path(arguments.out)
+    jobs = files.find_jobs(arguments.inputs, out, arguments.format)
+    model = choose_model(arguments.command, arguments.model, given.get('factor'))
+    if out.exists() and not out.is_dir():
+        raise ValueError(f'{out}: is a file; -o names a folder')
+    out.mkdir(parents=True, exist_ok=True)
+    if arguments.beam_runner:
+        try:
+            from astro_gan.inference import beam
+        except ImportError:
+            raise ValueError("--beam_runner: needs Apache Beam: pip install 'astro_gan[beam]'") from None
+        counts = beam.run(
+            arguments.command,
+            arguments.model,
+            given.get('factor'),
+            jobs,
+            settings,
+            runner=arguments.beam_runner,
+            options=arguments.beam_options,
+            fail=lambda line: print(f'error: {line}', file=sys.stderr),
+        )
+    else:
+        # A job that is told to end leaves nothing half written.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        counts = _with_progress(model, jobs, settings)
+    made, finished, failed = counts
+    parts = [f'{made} made in {out}/', f'{finished} were finished' * bool(finished), f'{failed} failed' * bool(failed)]
+    print(f'{model.name}: ' + ', '.join(part for part in parts if part))
+    return 1 if failed else 0
+
+
+def _with_progress(model: Any, jobs: list[Any], settings: Any) -> tuple[int, int, int]:
+    from tqdm import tqdm
+
+    from astro_gan.inference import files
+
+    total = sum(files.megapixels(source) for source, _ in jobs) * model.factor**2
+    form = '{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MP [{elapsed}<{remaining}, {rate_fmt}]'
+    with tqdm(total=total, unit='MP', bar_format=form, desc=model.name, disable=None) as bar:
+
+        def progress(megapixels: float) -> None:
+            # Sizes are estimates where a header does not tell them.
+            bar.total = max(bar.total, bar.n + megapixels)
+            bar.update(megapixels)
+
+        return files.apply_files(
+            model,
+            jobs,
+            settings,
+            fail=lambda line: bar.write(f'error: {line}', file=sys.stderr),
+            progress=progress,
+            start=bar.set_description,
+            log=lambda line: bar.write(line, file=sys.stderr),
+        )
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled networks for the next start, unless the user has said where or that none is wanted."""
+    import jax
+
+    if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
+        return
+    base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
+    jax.config.update('jax_compilation_cache_dir', os.path.join(base, 'astro_gan', 'jax'))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)

@@ -26,16 +26,24 @@ if TYPE_CHECKING:
 TILE = 256  # pixels of the input on a side of a tile, for networks with a receptive field
 WINDOW = 768  # pixels, at the working scale, on a side of a window of a U-Net
 CONTEXT = 64  # pixels at the working scale: half of what neighbouring windows of a U-Net share
-_POINTS = 2**18  # pixels that are composed at a time
+_POINTS = 2**16  # pixels that are composed at a time
 _BAND = 512  # rows of the image that are reduced at a time
 
 
 class Source(Protocol):
     """An image to be read in windows: float32 `[height, width, channels]`, nominally in [0, 1], 1 or 3 channels."""
 
-    height: int
-    width: int
-    channels: int
+    @property
+    def height(self) -> int:
+        """Rows."""
+
+    @property
+    def width(self) -> int:
+        """Pixels in a row."""
+
+    @property
+    def channels(self) -> int:
+        """1 or 3."""
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         """A window of the image."""
@@ -60,7 +68,7 @@ class ArraySource:
         return self.pixels.shape[2]
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        return to_float(self.pixels[top : top + height, left : left + width])
+        return to_float(_slice(self.pixels, top, left, height, width))
 
 
 def to_float(pixels: np.ndarray) -> np.ndarray:
@@ -100,8 +108,7 @@ def render(
     if not rest:
         yield from _rows(read, source.height, source.width, tile)
         return
-    forward = functools.partial(_enlarge, tuple(network.forward for network in rest), channels)
-    apply, batch = tiling.on_devices(forward, [network.variables for network in rest])
+    apply, batch = _enlarging_networks(tuple(rest), channels)
     yield from tiling.strips(
         apply,
         read,
@@ -150,12 +157,27 @@ def chroma_map(network: Network, source: Source, reduction: int | None = None) -
     """A colorizer's a*b* for the reduced copy of a gray image, float32 `[h, w, 2]` in CIE units."""
     height, width = working_size(source.height, source.width, reduction or network.reduction, network.smallest)
     gray = reduced(source, height, width)
-    apply, batch = tiling.on_devices(network.chroma, network.variables)
-
-    def read(top: int, left: int, height: int, width: int) -> np.ndarray:
-        return gray[top : top + height, left : left + width]
-
+    apply, batch = _chroma_network(network)
+    read = functools.partial(_slice, gray)
     return tiling.blended(apply, read, height, width, channels=2, window=WINDOW, context=CONTEXT, batch=batch)
+
+
+def _slice(pixels: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
+    return pixels[top : top + height, left : left + width]
+
+
+# Kept from file to file: a new function would be compiled anew.
+
+
+@functools.lru_cache(maxsize=4)
+def _chroma_network(network: Network) -> tuple[tiling.Apply, int]:
+    return tiling.on_devices(network.chroma, network.variables)
+
+
+@functools.lru_cache(maxsize=4)
+def _enlarging_networks(networks: tuple[Network, ...], channels: int) -> tuple[tiling.Apply, int]:
+    forward = functools.partial(_enlarge, tuple(network.forward for network in networks), channels)
+    return tiling.on_devices(forward, [network.variables for network in networks])
 
 
 def reduced(source: Source, height: int, width: int) -> np.ndarray:
@@ -178,40 +200,42 @@ def reduced(source: Source, height: int, width: int) -> np.ndarray:
 
 
 def enlarged_window(
-    planes: np.ndarray, size: tuple[int, int], top: int, left: int, height: int, width: int
+    read: tiling.Read, small: tuple[int, int], size: tuple[int, int], top: int, left: int, height: int, width: int
 ) -> np.ndarray:
-    """A window of what float32 planes `[h, w, C]` become when bicubic resampling brings them to `size` (H, W)."""
-    if planes.shape[:2] == size:
-        return planes[top : top + height, left : left + width]
-    y, x = planes.shape[0] / size[0], planes.shape[1] / size[1]
-    # Only the part that the window needs: Pillow's resampling looks two pixels beyond its box.
-    upper, lower = max(0, math.floor(top * y) - 3), min(planes.shape[0], math.ceil((top + height) * y) + 3)
-    first, last = max(0, math.floor(left * x) - 3), min(planes.shape[1], math.ceil((left + width) * x) + 3)
-    box = (left * x - first, top * y - upper, (left + width) * x - first, (top + height) * y - upper)
-    box = (max(box[0], 0), max(box[1], 0), min(box[2], last - first), min(box[3], lower - upper))
-    part = planes[upper:lower, first:last]
-    resized = [
-        np.asarray(
-            Image.fromarray(np.ascontiguousarray(part[..., c])).resize(
-                (width, height), Image.Resampling.BICUBIC, box=box
-            )
-        )
-        for c in range(planes.shape[-1])
-    ]
+    """A window of what bicubic resampling makes of an image, float32 `[height, width, C]`.
+
+    Args:
+        read: gives windows of the image.
+        small: its height and width.
+        size: height and width that it is brought to.
+        top, left, height, width: of the window, in pixels of the enlarged image.
+    """
+    if small == size:
+        return read(top, left, height, width)
+    spans = []  # for both axes: first pixel that is read, how many, and the window's place among them
+    for start, length, old, new in zip((top, left), (height, width), small, size, strict=True):
+        first, last = start * old / new, (start + length) * old / new
+        lower, upper = max(0, math.floor(first) - 3), min(old, math.ceil(last) + 3)  # the kernel's reach, and one more
+        spans.append((lower, upper - lower, max(first - lower, 0.0), min(last - lower, float(upper - lower))))
+    (y, rows, above, below), (x, columns, before, after) = spans
+    part = read(y, x, rows, columns)
+    planes = [Image.fromarray(np.ascontiguousarray(part[..., c])) for c in range(part.shape[-1])]
+    box = (before, above, after, below)
+    resized = [np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC, box=box)) for plane in planes]
     return np.stack(resized, axis=-1)
 
 
 def _read_colour(source: Source, chroma: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
     gray = source.read(top, left, height, width)
-    ab = enlarged_window(chroma, (source.height, source.width), top, left, height, width)
+    small, size = chroma.shape[:2], (source.height, source.width)
+    ab = enlarged_window(functools.partial(_slice, chroma), small, size, top, left, height, width)
     points = gray.reshape(-1, 1)
     output = np.empty((len(points), 3), np.float32)
     # Pixels are coloured one by one, so any window is a list of points: one compilation for all sizes.
-    size = _POINTS if len(points) > _POINTS else 2**12
-    for start in range(0, len(points), size):
-        stop = min(start + size, len(points))
+    for start in range(0, len(points), _POINTS):
+        stop = min(start + _POINTS, len(points))
         inputs = (points[start:stop], ab.reshape(-1, 2)[start:stop])
-        filled = [np.pad(x, ((0, size - len(x)), (0, 0))) for x in inputs]
+        filled = [np.pad(x, ((0, _POINTS - len(x)), (0, 0))) for x in inputs]
         output[start:stop] = np.asarray(_compose(*filled))[: stop - start]
     return output.reshape(height, width, 3)
 
@@ -224,4 +248,4 @@ def _compose(gray: jax.Array, chroma: jax.Array) -> jax.Array:
     """
     inside = jnp.clip(gray, 0.0, 1.0)
     rgb = lab_to_rgb(fit_gamut(jnp.concatenate([lightness(inside), chroma], axis=-1)))
-    return gray + (rgb - inside)
+    return jnp.where(gray == inside, rgb, gray)

@@ -1,0 +1,96 @@
+"""The same work as an Apache Beam pipeline: any engine that runs Beam distributes the files, retries and goes on.
+
+Inputs, outputs and models have to be at the same paths for all workers (a shared file system, or a container image).
+Apache Beam comes with the extra `beam`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from astro_gan.inference.choose import choose_model
+from astro_gan.inference.files import Settings, apply_file
+
+# What a file came to; the rest of the line is its name, or the error.
+MADE, FINISHED, FAILED = 'made', 'finished', 'failed'
+
+
+class ApplyModel(beam.DoFn):
+    """A file at a time; the model is loaded once by each worker."""
+
+    def __init__(self, command: str, names: Sequence[str], factor: int | None, settings: Settings) -> None:
+        self.arguments = (command, list(names), factor)
+        self.settings = settings
+
+    def setup(self) -> None:
+        """Load the model."""
+        self.model = choose_model(*self.arguments)
+
+    def process(self, job: tuple[str, str]) -> Iterator[str]:
+        """One job, (input, output): a line that says what it came to.
+
+        A wrong input is a line, for trying again would not help. Anything else is the engine's to try again.
+        """
+        source, target = job
+        try:
+            made = apply_file(self.model, source, Path(target), self.settings)
+            yield f'{MADE if made else FINISHED} {target}'
+        except (ValueError, FileExistsError, FileNotFoundError, PermissionError) as error:
+            yield f'{FAILED} {" ".join(str(error).split())}'
+
+
+def run(
+    command: str,
+    names: Sequence[str],
+    factor: int | None,
+    jobs: Sequence[tuple[str, Path]],
+    settings: Settings,
+    *,
+    runner: str,
+    options: str = '',
+    fail: Any = print,
+) -> tuple[int, int, int]:
+    """Apply a model to files in a pipeline, and wait for it.
+
+    Args:
+        command, names, factor: what `choose_model` takes; a model's directory must be there for all workers.
+        jobs: inputs with their outputs.
+        settings: of the work. A file that the engine tries again after a crash is begun anew.
+        runner: a Beam runner's name, such as DirectRunner, FlinkRunner or DataflowRunner.
+        options: of the runner, as on a command line.
+        fail: is told one line for each file that fails.
+
+    Returns:
+        How many were made, found finished, and failed.
+    """
+    names = [os.path.abspath(name) if os.path.isdir(name) else name for name in names]
+    pairs = [(os.path.abspath(source), os.path.abspath(target)) for source, target in jobs]
+    # Beside the outputs, where every worker can write.
+    folder = tempfile.mkdtemp(prefix='.beam-', dir=os.path.commonpath([os.path.dirname(target) for _, target in pairs]))
+    try:
+        flags = [f'--runner={runner}', *shlex.split(options)]
+        with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
+            lines = (
+                pipeline
+                | 'files' >> beam.Create(pairs)
+                | 'spread' >> beam.Reshuffle()
+                | 'apply' >> beam.ParDo(ApplyModel(command, names, factor, settings))
+            )
+            lines | 'results' >> beam.io.WriteToText(os.path.join(folder, 'results'))
+        results = [line for path in sorted(Path(folder).glob('results*')) for line in path.read_text().splitlines()]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for line in results:
+        if line.startswith(FAILED):
+            fail(line.removeprefix(f'{FAILED} '))
+    made, finished, failed = (sum(line.startswith(word) for line in results) for word in (MADE, FINISHED, FAILED))
+    return made, finished, failed

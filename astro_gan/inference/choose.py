@@ -1,0 +1,80 @@
+"""Which models a command applies: named ones, or those that ship with the package."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from astro_gan.model import Model, load_model, shipped_models
+
+COLORIZER = 'colorize_lab'
+UPSCALER = 'wdsr_x{factor}'
+_STEPS = (4, 3, 2)  # factors of single networks, in the order in which a larger factor is taken apart
+
+
+def choose_model(command: str, names: Sequence[str], factor: int | None) -> Model:
+    """The model for 'colorize', 'upscale' or 'enhance': one, or several in a chain.
+
+    Args:
+        command: what is to be done.
+        names: exported directories or shipped models, in the order in which they are applied; none: the default.
+        factor: enlargement that is wanted; None: the models' own, or 4.
+
+    Raises:
+        ValueError: no such model, or one that does not do this.
+    """
+    chosen = list(names) or _default(command, factor or 4)
+    models = [load_model(name) for name in chosen]
+    networks = tuple(network for model in models for network in model.networks)
+    tasks = ['color' if network.colorizes else 'size' for network in networks]
+    wanted = {'colorize': tasks == ['color'], 'upscale': 'color' not in tasks}
+    wanted['enhance'] = tasks[0] == 'color' and len(tasks) > 1 and 'color' not in tasks[1:]
+    label = ' + '.join(chosen)
+    if not wanted[command]:
+        does = {'color': 'adds colour', 'size': 'enlarges'}
+        needs = {
+            'colorize': 'one colorizer',
+            'upscale': 'super-resolution models only',
+            'enhance': 'a colorizer, then super-resolution (--model COLORIZER --model UPSCALER, or a fused model)',
+        }
+        steps = ', then '.join(does[task] for task in tasks)
+        raise ValueError(f'--model {label}: {steps}; {command} needs {needs[command]}')
+    total = math.prod(network.factor for network in networks)
+    if factor not in (None, total):
+        raise ValueError(f'--factor {factor}: {label} enlarges {total} times; leave --factor out or name other models')
+    if len(models) == 1:
+        return models[0]
+    hashes = '+'.join(model.description['weights']['sha256'] for model in models)
+    description = {
+        'task': {'upscale': 'super_resolution'}.get(command, command),
+        'name': '+'.join(model.name for model in models),
+        'factor': total,
+        'weights': {'sha256': hashes},
+    }
+    return Model(description, networks)
+
+
+def _default(command: str, factor: int) -> list[str]:
+    colorizer = [] if command == 'upscale' else [COLORIZER]
+    upscalers = [] if command == 'colorize' else [UPSCALER.format(factor=step) for step in _take_apart(factor)]
+    missing = [name for name in colorizer + upscalers if name not in shipped_models()]
+    if missing:
+        there = ', '.join(shipped_models()) or 'none'
+        raise ValueError(
+            f'{command}: no model {missing[0]} ships with this version (there are: {there}); name others with --model'
+        )
+    return colorizer + upscalers
+
+
+def _take_apart(factor: int) -> list[int]:
+    """Factors of shipped models with that product: 12 -> [4, 3]."""
+    if UPSCALER.format(factor=factor) in shipped_models():
+        return [factor]
+    steps, rest = [], factor
+    for step in _STEPS:
+        while rest % step == 0 and rest > 1:
+            steps.append(step)
+            rest //= step
+    if rest != 1 or factor < 2:
+        raise ValueError(f'--factor {factor}: must be a product of 2s and 3s (2, 3, 4, 6, 8, 12)')
+    return steps

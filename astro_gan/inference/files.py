@@ -1,0 +1,284 @@
+"""Models applied to a user's files: which ones, where the results go, one after the other, errors one line each."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import json
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from astro_gan.data.fits import is_fits, open_writer
+from astro_gan.data.pictures import printable
+from astro_gan.inference import frames, pictures, provenance
+from astro_gan.inference.render import enlarged_window, render
+from astro_gan.model import Model, to_levels
+
+FITS_SUFFIXES = ('.fits', '.fit', '.fts', '.fits.gz', '.fit.gz', '.fits.bz2', '.fit.bz2', '.fits.fz')
+FORMATS = ('png', 'jpg', 'tif', 'fits')
+SMALLEST = 64  # pixels on a side; networks have nothing to go by in less
+STRETCHES = ('asinh', 'zscale', 'log', 'linear')
+Progress = Callable[[float], Any]  # is told the megapixels of output that have been made since
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How files are read and written. The first five decide what the output's values are, with the model.
+
+    Attributes:
+        allow_color: colour pictures are made gray where gray is meant.
+        reduction: working scale of a colorizer; None: that of its training.
+        hdu: FITS extension; None: the science image.
+        stretch: of FITS frames, one of STRETCHES.
+        conserve: of FITS frames, one of frames.CONSERVE.
+        format: one of FORMATS; None: the input's.
+        tile: pixels of the input on a side of a tile; None: the default.
+        overwrite: replace outputs that are there.
+        resume: leave outputs alone that were made from the same input by the same model and settings.
+        maximum_pixels: of an input.
+    """
+
+    allow_color: bool = False
+    reduction: int | None = None
+    hdu: str | None = None
+    stretch: str = 'asinh'
+    conserve: str = 'surface_brightness'
+    format: str | None = None
+    tile: int | None = None
+    overwrite: bool = False
+    resume: bool = False
+    maximum_pixels: int = pictures.MAXIMUM_PIXELS
+
+    def deciding(self) -> dict[str, Any]:
+        """Those that decide the output's values."""
+        names = ('allow_color', 'reduction', 'hdu', 'stretch', 'conserve', 'format')
+        return {name: getattr(self, name) for name in names}
+
+
+def find_jobs(inputs: Iterable[str], out: Path, format: str | None) -> list[tuple[str, Path]]:
+    """Input files with their outputs: `m51.png` -> `OUT/m51.png`, a folder's files with their subfolders.
+
+    Raises:
+        ValueError: nothing there, or two inputs with one output; one line.
+    """
+    jobs: list[tuple[str, Path]] = []
+    for name in inputs:
+        for path, below in _expand(name):
+            jobs.append((path, out / below / _output_name(path, format)))
+    sources: dict[Path, str] = {}
+    for path, target in jobs:
+        key = Path(os.path.abspath(target))
+        if key in sources:
+            raise ValueError(f'{printable(path)} and {printable(sources[key])} would both become {printable(target)}')
+        if os.path.exists(target) and os.path.samefile(path, target):
+            raise ValueError(f'{printable(path)}: its output would replace it; choose another folder than {out}')
+        sources[key] = path
+    return jobs
+
+
+def _expand(name: str) -> list[tuple[str, str]]:
+    """Files that an argument stands for, each with its folder relative to a folder that was named."""
+    if os.path.isdir(name):
+        found = []
+        for folder, folders, files in os.walk(name):
+            folders[:] = sorted(f for f in folders if not f.startswith('.'))
+            below = os.path.relpath(folder, name)
+            found += [
+                (os.path.join(folder, file), '' if below == '.' else below)
+                for file in sorted(files)
+                if not file.startswith('.') and _is_image_name(file)
+            ]
+        if not found:
+            raise ValueError(f'{printable(name)}: no JPEG, PNG, TIFF or FITS file in this folder')
+        return found
+    if not os.path.lexists(name) and glob.has_magic(name):
+        matches = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
+        if not matches:
+            raise ValueError(f'{printable(name)}: no file matches')
+        return [(path, '') for path in matches]
+    return [(name, '')]
+
+
+def _is_image_name(file: str) -> bool:
+    lower = file.lower()
+    return lower.endswith(FITS_SUFFIXES) or os.path.splitext(lower)[1] in pictures.SUFFIXES
+
+
+def _output_name(path: str, format: str | None) -> str:
+    name = os.path.basename(path)
+    fits_suffix = next((s for s in sorted(FITS_SUFFIXES, key=len, reverse=True) if name.lower().endswith(s)), None)
+    stem = name[: -len(fits_suffix)] if fits_suffix else os.path.splitext(name)[0]
+    if format:
+        return f'{stem}.{format}'
+    return f'{stem}.fits' if fits_suffix else name
+
+
+def megapixels(path: str) -> float:
+    """About how many megapixels a file has, from its header; 0 if it cannot be told."""
+    try:
+        if is_fits(path):
+            return os.path.getsize(path) / 4e6  # most are plain float32
+        source = pictures.open_picture(path, maximum_pixels=2**62)
+        return source.height * source.width / 1e6
+    except (ValueError, OSError):
+        return 0.0
+
+
+def apply_files(
+    model: Model,
+    jobs: list[tuple[str, Path]],
+    settings: Settings,
+    *,
+    fail: Callable[[str], None],
+    progress: Progress,
+    start: Callable[[str], None] = lambda name: None,
+    log: Callable[[str], None] = print,
+) -> tuple[int, int, int]:
+    """Apply a model to files; a file that fails does not stop the others.
+
+    Args:
+        fail: is told one line for each file that fails.
+        progress: is told the megapixels that have been made.
+        start: is told the name of each file as it begins.
+        log: is told other things worth knowing.
+
+    Returns:
+        How many were made, found finished, and failed.
+    """
+    made = finished = failed = 0
+    for source, target in jobs:
+        start(os.path.basename(source))
+        try:
+            if apply_file(model, source, target, settings, progress=progress, log=log):
+                made += 1
+            else:
+                finished += 1
+        except (ValueError, OSError) as error:
+            failed += 1
+            fail(' '.join(str(error).split()))
+    return made, finished, failed
+
+
+def apply_file(
+    model: Model,
+    source: str,
+    target: Path,
+    settings: Settings,
+    *,
+    progress: Progress = lambda megapixels: None,
+    log: Callable[[str], None] = print,
+) -> bool:
+    """Apply a model to one file; False if `settings.resume` finds it finished.
+
+    Raises:
+        ValueError: the input cannot be used; one line that names it.
+        OSError: the output exists already or cannot be written.
+    """
+    name = printable(source)
+    if not os.path.lexists(source):
+        raise ValueError(f'{name}: no such file')
+    fits_input = is_fits(source)
+    to_fits = settings.format == 'fits' or (settings.format is None and fits_input)
+    opened = _open(model, source, settings, fits_input=fits_input, upright=not to_fits)
+    if to_fits and not fits_input:
+        raise ValueError(f'{name}: a picture has no data values to write as FITS; choose another --format')
+    if min(opened.height, opened.width) < SMALLEST:
+        raise ValueError(f'{name}: {opened.width}x{opened.height} pixels; at least {SMALLEST}x{SMALLEST} are needed')
+    more = {'stretch': dataclasses.asdict(opened.stretch)} if fits_input else {}
+    made = provenance.describe(model, source, settings.deciding(), **more)
+    if settings.resume and provenance.is_finished(target, made):
+        progress(model.factor**2 * opened.height * opened.width / 1e6)
+        return False
+    if target.exists() and not settings.overwrite:
+        hint = '; it was made otherwise' if settings.resume else ''
+        raise FileExistsError(f'{printable(target)}: exists already{hint}; --overwrite replaces it')
+    target.parent.mkdir(parents=True, exist_ok=True)
+    provenance.sidecar(target).unlink(missing_ok=True)
+    write = _write_fits if to_fits else _write_picture
+    write(model, opened, target, settings, made, progress, log)
+    provenance.write_sidecar(target, made)
+    return True
+
+
+def _open(model: Model, source: str, settings: Settings, *, fits_input: bool, upright: bool) -> Any:
+    if fits_input:
+        return frames.open_frame(
+            source,
+            hdu=settings.hdu,
+            stretch=settings.stretch,
+            upright=upright,
+            maximum_pixels=settings.maximum_pixels,
+        )
+    picture = pictures.open_picture(source, maximum_pixels=settings.maximum_pixels)
+    return picture.to_gray(allow_color=settings.allow_color) if model.channels == 1 else picture
+
+
+def _write_fits(
+    model: Model,
+    source: frames.FrameSource,
+    target: Path,
+    settings: Settings,
+    made: dict[str, Any],
+    progress: Progress,
+    log: Callable[[str], None],
+) -> None:
+    factor = model.factor
+    shape: tuple[int, ...] = (factor * source.height, factor * source.width)
+    shape = (3, *shape) if model.channels == 1 else shape
+    header = frames.output_header(source, shape, factor, made | {'conserve': settings.conserve})
+    top = 0
+    with open_writer(target, shape, header, overwrite=settings.overwrite) as write:
+        for strip in render(model.networks, source, tile=settings.tile, reduction=settings.reduction, log=log):
+            planes = frames.to_data(source, strip, top, factor, settings.conserve)
+            write(planes if len(shape) == 3 else planes[0])
+            top += strip.shape[0]
+            progress(strip.shape[0] * strip.shape[1] / 1e6)
+
+
+def _write_picture(
+    model: Model,
+    source: Any,
+    target: Path,
+    settings: Settings,
+    made: dict[str, Any],
+    progress: Progress,
+    log: Callable[[str], None],
+) -> None:
+    factor = model.factor
+    height, width = factor * source.height, factor * source.width
+    like = source if isinstance(source, pictures.PictureSource) else None
+    suffix = os.path.splitext(target.name)[1].lower()
+    kind = settings.format or pictures.SUFFIXES.get(suffix) or (like.kind if like else 'png')
+    dtype = source.dtype if like and kind != 'jpg' else np.uint8 if kind == 'jpg' else np.uint16
+    alpha = like.alpha if like and kind != 'jpg' else None
+    if like and like.alpha is not None and alpha is None:
+        log(f'{source.path}: a jpg file has no transparency; it is left out')
+    with pictures.picture_writer(
+        target,
+        kind,
+        height,
+        width,
+        like=like,
+        comment=json.dumps(made),
+        notice=provenance.NOTICE,
+        software=provenance.SOFTWARE,
+    ) as write:
+        top = 0
+        for strip in render(model.networks, source, tile=settings.tile, reduction=settings.reduction, log=log):
+            levels = to_levels(strip, dtype)
+            if alpha is not None:
+                levels = np.concatenate([levels, to_levels(_alpha(source, strip, top, factor), dtype)], axis=-1)
+            write(levels)
+            top += strip.shape[0]
+            progress(strip.shape[0] * strip.shape[1] / 1e6)
+
+
+def _alpha(source: pictures.PictureSource, strip: np.ndarray, top: int, factor: int) -> np.ndarray:
+    """Rows of the enlarged alpha channel, float32 `[rows, W, 1]`."""
+    rows, width = strip.shape[:2]
+    size = (factor * source.height, factor * source.width)
+    return enlarged_window(source.read_alpha, (source.height, source.width), size, top, 0, rows, width)
