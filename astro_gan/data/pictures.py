@@ -64,7 +64,7 @@ def read_picture(path: str | os.PathLike[str]) -> np.ndarray:
         ValueError: not a picture in a known format, damaged, larger than `MAXIMUM_PIXELS`, or not readable; one line
             that names the file.
     """
-    with _file(path) as (file, name):
+    with open_file(path) as (file, name):
         return _decode(file, name)
 
 
@@ -76,7 +76,7 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         ValueError: as `read_picture`.
     """
-    with _file(path) as (file, name), _explained(name):
+    with open_file(path) as (file, name), _explained(name):
         image = _open(file)
         size = _upright_size(image)
         if not _looks_complete(file, image.format):
@@ -103,7 +103,7 @@ def printable(path: str | os.PathLike[str]) -> str:
 
 
 @contextmanager
-def _file(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str]]:
+def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str]]:
     """Open a regular file once, for all that is read of it."""
     name = printable(path)
     try:

@@ -126,8 +126,8 @@ def output_header(source: FrameSource, shape: tuple[int, ...], factor: int, made
     """
     header = enlarged_header(source.frame.header, factor, shape)
     header.extend(source.stretch.to_cards(), update=True)
-    header['AGMODEL'] = (made['model'][:60], 'model that made this image')
-    header['AGHASH'] = (made['weights_sha256'][:64], 'SHA-256 of its weights')
+    header['AGMODEL'] = (made['model'][:40], 'model, AGHASH: its SHA-256')
+    header['AGHASH'] = made['weights_sha256'][:64]  # no room for a comment
     header['AGFACTOR'] = (factor, 'enlargement')
     header['AGVERS'] = (made['software'], 'program')
     header['AGNOTICE'] = (made['notice'], '')

@@ -1,0 +1,189 @@
+"""FITS files out: results of any size, a few rows at a time, complete or not there at all."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+
+# Cards of an extension or of how its numbers are stored, not of its image, and sums over a file that is no more.
+STRUCTURE = frozenset(
+    ('SIMPLE', 'XTENSION', 'BITPIX', 'NAXIS', 'PCOUNT', 'GCOUNT', 'GROUPS', 'EXTEND', 'INHERIT', 'NEXTEND', 'EXTVER')
+    + ('BSCALE', 'BZERO', 'BLANK', 'DATAMIN', 'DATAMAX', 'CHECKSUM', 'DATASUM', 'ZHECKSUM', 'ZDATASUM', 'END')
+    + ('ZIMAGE', 'ZTENSION', 'ZBITPIX', 'ZNAXIS', 'ZCMPTYPE', 'ZQUANTIZ', 'ZDITHER0', 'ZBLANK', 'ZSCALE', 'ZZERO')
+    + ('TFIELDS', 'THEAP')
+)
+_BLOCK = 2880
+
+
+def write_frame(
+    path: str | os.PathLike[str], data: np.ndarray, header: fits.Header, *, overwrite: bool = False
+) -> None:
+    """Write `data` `[H, W]` or `[P, H, W]` as float32 to a FITS file with `header`, as `open_writer` does."""
+    with open_writer(path, data.shape, header, overwrite=overwrite) as write:
+        write(data)
+
+
+@contextmanager
+def open_writer(
+    path: str | os.PathLike[str], shape: tuple[int, ...], header: fits.Header, *, overwrite: bool = False
+) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write a float32 image of `shape` `[H, W]` or `[P, H, W]`, larger than memory if need be:
+
+        with open_writer('out.fits', (3, 4096, 4096), header) as write:
+            for rows in parts:      # [3, n, 4096], from the first row to the last
+                write(rows)
+
+    The file appears under its name when the block ends with all rows written; after an error or Ctrl-C there is
+    nothing. It holds one primary image, the readable cards of `header` that still hold, CHECKSUM and DATASUM, and is
+    the same to the last byte for the same input. A name that ends in .gz is packed. Values are written as they are,
+    NaN too.
+
+    Args:
+        path: the file; rows are in FITS order, the first is the bottom on the sky.
+        shape: of the whole image.
+        header: cards of structure and scaling (NAXIS, BITPIX, BSCALE, BLANK ...) are replaced.
+        overwrite: replace a file that is there.
+
+    Raises:
+        ValueError: a shape that is no image, rows that do not fit or are missing.
+        OSError: the file exists, its folder does not, or there is no room.
+    """
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise ValueError(f'a FITS image has the shape [H, W] or [P, H, W], not {list(shape)}')
+    target = Path(path)
+    _check_target(target, overwrite)
+    planes, height, width = (1, *shape)[-3:]
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', AstropyWarning)  # on sloppy cards of real headers
+        head = _header(header, shape)
+    size = 4 * planes * height * width
+    free = shutil.disk_usage(target.parent).free
+    if size > free:
+        raise OSError(f'{target}: {size / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free')
+    part = target.with_name(f'.{target.name}.{os.getpid()}.part')
+    done = datasum = 0
+
+    try:
+        with open(part, 'wb') as file:
+            start = file.write(_bytes(head))
+
+            def write(rows: np.ndarray) -> None:
+                """The next rows of every plane, `[n, W]` or `[P, n, W]`."""
+                nonlocal done, datasum
+                count = rows.shape[-2] if rows.ndim == len(shape) else 0
+                if rows.shape != (*shape[:-2], count, width) or done + count > height:
+                    raise ValueError(f'rows of shape {list(rows.shape)} after {done} of {list(shape)}')
+                for plane, block in enumerate(rows.reshape(planes, count, width)):
+                    file.seek(start + 4 * width * (plane * height + done))
+                    with np.errstate(over='ignore'):
+                        encoded = np.ascontiguousarray(block, '>f4')
+                    file.write(encoded.data)
+                    datasum = _add(datasum, encoded.view('>u4'))
+                done += count
+
+            yield write
+            if done != height:
+                raise ValueError(f'{target}: only {done} of {height} rows were written')
+            file.seek(start + size)
+            file.write(bytes(-size % _BLOCK))
+            head['DATASUM'] = str(datasum)
+            head['CHECKSUM'] = _encode(_add(datasum, np.frombuffer(_bytes(head), '>u4')) ^ 0xFFFFFFFF)
+            file.seek(0)
+            file.write(_bytes(head))
+        if target.suffix == '.gz':
+            _pack(part)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _check_target(target: Path, overwrite: bool) -> None:
+    if target.suffix in ('.bz2', '.fz', '.zip', '.Z', '.xz'):
+        raise ValueError(f'{target}: FITS files are written plain or, with .gz at the end of the name, packed by gzip')
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f'{target}: the folder {target.parent} does not exist')
+    if target.is_dir():
+        raise IsADirectoryError(f'{target}: is a folder')
+    if target.exists() and not overwrite:
+        raise FileExistsError(f'{target}: exists already')
+
+
+def _header(header: fits.Header, shape: tuple[int, ...]) -> fits.Header:
+    """What begins the file, with room for the checksums."""
+    result = fits.Header()
+    result['SIMPLE'] = (True, 'conforms to the FITS standard')
+    result['BITPIX'] = (-32, '32-bit floating point')
+    result['NAXIS'] = len(shape)
+    for axis, length in enumerate(reversed(shape), 1):
+        result[f'NAXIS{axis}'] = length
+    for card in readable_cards(header):
+        if card.keyword not in STRUCTURE and not (card.keyword.startswith('NAXIS') and card.keyword[5:].isdigit()):
+            result.append(card, end=True)
+    result.append(('DATASUM', '0'.zfill(10), 'ones complement sum of the data'), end=True)
+    result.append(('CHECKSUM', '0' * 16, 'makes that of the whole unit zero'), end=True)
+    return result
+
+
+def readable_cards(header: fits.Header) -> Iterator[fits.Card]:
+    """Cards that follow the standard or can be made to: a value that is none becomes text, control characters go."""
+    for card in header.cards:
+        try:
+            card.verify('silentfix+ignore')
+            image = str(card)
+            fits.Card.fromstring(image).value  # noqa: B018 (raises where the value cannot be read)
+        except (ValueError, fits.VerifyError):
+            continue
+        if image.isascii() and image.isprintable():
+            yield card
+
+
+def _bytes(header: fits.Header) -> bytes:
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', AstropyWarning)  # comments of real headers are often too long, and are cut
+        return header.tostring().encode('ascii')
+
+
+def _pack(part: Path) -> None:
+    """Replace a file by its gzip, which has no time and no name in it: the same bytes every time."""
+    packed = part.with_name(part.name + '.gz')
+    try:
+        with (
+            open(part, 'rb') as source,
+            open(packed, 'wb') as file,
+            gzip.GzipFile('', 'wb', 6, file, mtime=0) as target,
+        ):
+            shutil.copyfileobj(source, target, 1 << 20)
+        os.replace(packed, part)
+    finally:
+        packed.unlink(missing_ok=True)
+
+
+def _add(total: int, words: np.ndarray) -> int:
+    """32-bit ones' complement sum of big-endian words, as in the FITS standard 4.0, section 4.4.2.7 and appendix J."""
+    total += int(words.sum(dtype=np.uint64))
+    while total >> 32:
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+    return total
+
+
+def _encode(value: int) -> str:
+    """The checksum as 16 letters and digits (FITS standard 4.0, appendix J): four for each byte, which add up to it."""
+    text = bytearray(16)
+    for index, byte in enumerate(value.to_bytes(4, 'big')):
+        letters = [byte // 4 + 48 + (byte % 4 if i == 0 else 0) for i in range(4)]
+        while not all(chr(letter).isalnum() for letter in letters):
+            for i in (0, 2):  # the sum stays the same
+                if not (chr(letters[i]).isalnum() and chr(letters[i + 1]).isalnum()):
+                    letters[i] += 1
+                    letters[i + 1] -= 1
+        text[index::4] = bytes(letters)
+    return (text[-1:] + text[:-1]).decode('ascii')

@@ -1,0 +1,141 @@
+"""World coordinates (WCS) of a frame whose pixels have become smaller or larger."""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections.abc import Callable
+from typing import Any
+
+from astropy.io import fits
+
+# Further keywords and letters than the standard's two axes stay as they are: only pixel axes 1 and 2 change.
+_ALTERNATE = '(?P<alternate>[A-Z]?)'
+_CRPIX = re.compile(f'CRPIX[12]{_ALTERNATE}')
+_CD = re.compile(f'CD[0-9]+_[12]{_ALTERNATE}')
+_CDELT = re.compile(f'CDELT[12]{_ALTERNATE}')
+_PC = re.compile(f'PC[0-9]+_[0-9]+{_ALTERNATE}')
+_SIP = re.compile(r'[AB]P?_(?P<i>[0-9])_(?P<j>[0-9])')
+# Corrections from a table in another extension, which a file of one image cannot hold (Calabretta et al. 2004,
+# "Representations of distortions in FITS WCS"; D2IM and AXISCORR are Hubble's detector to image corrections).
+_LOOKUP = re.compile(
+    r'(CPDIS|CQDIS|CPERR|CQERR|CPRPX|DVERR|D2IMDIS|D2IMERR)[0-9]*[A-Z]?'
+    r'|(DP|DQ|D2IM)[0-9]+[A-Z]?(\..*)?|D2IMARR|D2IMEXT|NPOLEXT|AXISCORR'
+)
+# Sections of the array in pixels that no longer hold, and have no use once the frame is reduced.
+_SECTIONS = ('DATASEC', 'TRIMSEC', 'BIASSEC')
+# Any of these says that a header has a coordinate system of its own.
+WCS_KEYWORD = re.compile(
+    r'(WCSAXES|WCSNAME|CRPIX|CRVAL|CTYPE|CUNIT|CDELT|CROTA|LONPOLE|LATPOLE|RADESYS|RADECSYS|EQUINOX)[0-9]*[A-Z]?'
+    r'|(CD|PC|PV|PS)[0-9]+_[0-9]+[A-Z]?|[AB]P?_(ORDER|DMAX|[0-9]_[0-9])'
+)
+
+
+def enlarged_header(header: fits.Header, factor: float, shape: tuple[int, ...]) -> fits.Header:
+    """The header of a picture with pixels `factor` times smaller (`factor` below 1: larger) over the same sky.
+
+    A pixel coordinate p (FITS counts from 1 at pixel centres, so the picture's edge is at 1/2) becomes
+    s (p - 1/2) + 1/2. So, for the standard's coordinates and every alternate (A to Z):
+
+        CRPIX' = s (CRPIX - 1/2) + 1/2      CD' = CD / s, or CDELT' = CDELT / s where there is no CD
+        SIP A, B, AP, BP: A'_ij = A_ij s^(1 - i - j), A_DMAX' = s A_DMAX (Shupe et al. 2005, ASPC 347, 491)
+        IRAF physical coordinates: LTM' = s LTM, LTV' = s (LTV - 1/2) + 1/2
+        plate solutions of the Digitized Sky Survey: CNPIX' = s CNPIX, XPIXELSZ' = XPIXELSZ / s
+
+    Polynomials in world units (PV, TNX and ZPX) hold as they are. Lookup tables (CPDIS, D2IMDIS) lie in further
+    extensions and are left out; a HISTORY card says so, with the size of the correction where the header has it.
+
+    Args:
+        header: not changed.
+        factor: pixels of the new picture per old pixel, the same along both axes.
+        shape: `[..., H, W]` of the new picture.
+
+    Raises:
+        ValueError: a factor that is not positive, or a shape that is not the header's size times the factor.
+    """
+    if not (math.isfinite(factor) and factor > 0):
+        raise ValueError(f'the factor of an enlarged picture must be above 0, not {factor}')
+    height, width = shape[-2:]
+    for keyword, new in (('NAXIS1', width), ('NAXIS2', height)):
+        old = header.get(keyword)
+        if old is not None and abs(old * factor - new) >= 1:
+            raise ValueError(f'{keyword} = {old} enlarged {factor:g} times is not {new}: the coordinates would be off')
+    rules = _rules(header, factor)
+    result = fits.Header()
+    dropped = []
+    for card in header.cards:
+        if _LOOKUP.fullmatch(card.keyword):
+            dropped.append(card)
+        elif card.keyword not in _SECTIONS and not re.fullmatch(r'NAXIS[0-9]*', card.keyword):
+            value = _rescaled(card, rules)
+            result.append(card if value is card.value else (card.keyword, value, card.comment), end=True)
+    for keyword, value in _implied(header, factor).items():
+        result.append((keyword, value), end=True)
+    result.insert(0, ('NAXIS', len(shape)))
+    for axis, length in enumerate(reversed(shape), 1):
+        result.insert(axis, (f'NAXIS{axis}', length))
+    if dropped:
+        errors = [card.value for card in dropped if re.match('CPERR|D2IMERR', card.keyword)]
+        size = f', up to {max(errors):.2g} original pixels' if errors and all(map(_is_number, errors)) else ''
+        result.add_history(f'Left out: lookup-table distortions of the WCS (CPDIS, D2IMDIS){size}')
+    return result
+
+
+def _rules(header: fits.Header, s: float) -> list[tuple[re.Pattern, Callable[[float, re.Match], float]]]:
+    """What becomes of a card's number, by its keyword."""
+
+    def edge(value: float, match: re.Match) -> float:
+        return s * (value - 0.5) + 0.5
+
+    def times(value: float, match: re.Match) -> float:
+        return value * s
+
+    def divided(value: float, match: re.Match) -> float:
+        return value / s
+
+    def sip(value: float, match: re.Match) -> float:
+        return value * s ** (1 - int(match['i']) - int(match['j']))
+
+    return [
+        (_CRPIX, edge),
+        (_CD, divided),
+        (_CDELT, divided),
+        (_SIP, sip),
+        (re.compile('[AB]P?_DMAX'), times),
+        (re.compile('LTV[12]'), edge),
+        (re.compile('LTM[12]_[12]'), times),
+        (re.compile('CNPIX[12]'), times),
+        (re.compile('[XY]PIXELSZ'), divided),
+    ]
+
+
+def _rescaled(card: fits.Card, rules: list[tuple[re.Pattern, Callable[[float, re.Match], float]]]) -> Any:
+    """The card's new value; the very same object where it does not change."""
+    if _is_number(card.value):
+        for pattern, rule in rules:
+            if match := pattern.fullmatch(card.keyword):
+                return rule(float(card.value), match)
+    return card.value
+
+
+def _implied(header: fits.Header, s: float) -> dict[str, float]:
+    """Cards that the header leaves to their defaults, which no longer hold."""
+    cards: dict[str, float] = {}
+    for alternate in ('', *string.ascii_uppercase):
+
+        def there(*patterns: re.Pattern, alternate: str = alternate) -> bool:
+            matches = (pattern.fullmatch(keyword) for pattern in patterns for keyword in header)
+            return any(match and match['alternate'] == alternate for match in matches)
+
+        if there(_CRPIX, _PC) and not there(_CD):
+            cards |= {f'CDELT{axis}{alternate}': 1 / s for axis in (1, 2)}
+        if there(_CRPIX, _PC, _CD, _CDELT):
+            cards |= {f'CRPIX{axis}{alternate}': 0.5 - 0.5 * s for axis in (1, 2)}
+    if any(keyword in header for keyword in ('LTV1', 'LTV2', 'LTM1_1', 'LTM2_2')):
+        cards |= {'LTV1': 0.5 - 0.5 * s, 'LTV2': 0.5 - 0.5 * s, 'LTM1_1': s, 'LTM2_2': s}
+    return {keyword: value for keyword, value in cards.items() if keyword not in header}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,543 @@
+"""Reading and writing FITS files, those of careless or hostile origin among them."""
+
+import bz2
+import gzip
+import re
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from astropy.io import fits as astropy_fits
+
+from astro_gan.data import fits, fits_open
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    """A float32 frame, 30 high and 40 wide, with a NaN and an infinite pixel."""
+    data = np.random.default_rng(0).normal(10, 3, (30, 40)).astype(np.float32)
+    data[3, 4], data[5, 6] = np.nan, np.inf
+    return data
+
+
+def hubble_file(path, pixels, *, versions=(1,), instrument='ACS', telescope='HST', flags=None):
+    """A file as the pipelines of Hubble and Webb make them: an empty primary, then SCI, ERR and DQ of each chip."""
+    primary = astropy_fits.PrimaryHDU()
+    primary.header.update(TELESCOP=telescope, INSTRUME=instrument, FILTER='F606W', EXPTIME=70.0, BUNIT='none')
+    hdus = [primary]
+    for version in versions:
+        science = astropy_fits.ImageHDU(pixels * version, name='SCI', ver=version)
+        science.header.update(BUNIT='ELECTRONS', EXPTIME=71.0)
+        hdus += [science, astropy_fits.ImageHDU(pixels / 10, name='ERR', ver=version)]
+        hdus.append(astropy_fits.ImageHDU(np.zeros(pixels.shape, np.int16) if flags is None else flags, name='DQ'))
+        hdus[-1].ver = version
+    astropy_fits.HDUList(hdus).writeto(path)
+
+
+def test_plain_floats_are_mapped_and_the_rest_is_float32(tmp_path, pixels):
+    """A large float frame costs no memory; values are astropy's, in its order of rows."""
+    for dtype in (np.float32, np.float64, np.int16, np.uint8):
+        path = tmp_path / f'{np.dtype(dtype)}.fits'
+        data = np.nan_to_num(pixels, posinf=9).astype(dtype) if np.dtype(dtype).kind in 'iu' else pixels.astype(dtype)
+        astropy_fits.writeto(path, data)
+        frame = fits.read_frame(path)
+        np.testing.assert_array_equal(frame.data, data)
+        assert isinstance(frame.data, np.memmap) == (np.dtype(dtype).kind == 'f')
+        assert isinstance(frame.data, np.memmap) or frame.data.dtype == np.float32
+        assert frame.hdu == '0'
+        assert frame.bad is None
+
+
+def test_a_window_of_a_large_frame_costs_no_memory(tmp_path):
+    """2 GB of floats are not read to see a corner of them: the peak over the imports stays below 60 MB."""
+    path = tmp_path / 'large.fits'
+    header = astropy_fits.PrimaryHDU().header
+    header.update(BITPIX=-32, NAXIS=2)
+    header.set('NAXIS1', 20000, after='NAXIS')
+    header.set('NAXIS2', 25000, after='NAXIS1')
+    with open(path, 'wb') as file:
+        start = file.write(header.tostring().encode())
+        file.seek(start + 4 * (24999 * 20000 + 19999))
+        file.write(np.array(7, '>f4').tobytes())  # the rest is a hole
+    script = (
+        'import sys, resource; from astro_gan.data import fits\n'
+        'import astropy.stats, astropy.visualization, numpy as np\n'
+        'peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
+        'before = peak(); frame = fits.read_frame(sys.argv[1])\n'
+        'window = np.asarray(frame.data[-256:, -256:], np.float32)\n'
+        'assert window[-1, -1] == 7 and window.sum() == 7 and frame.data.shape == (25000, 20000)\n'
+        'assert peak() - before < 60 * 1024, (before, peak())'
+    )
+    subprocess.run([sys.executable, '-c', script, str(path)], check=True)
+
+
+def test_integers_become_physical_values(tmp_path):
+    """BSCALE and BZERO are applied, the unsigned convention understood, and blank pixels are NaN in both."""
+    stored = np.array([[-32768, -1, 0], [1, 5, 32767]], np.int16)
+    for scale, zero in ((1, 32768), (0.5, 100), (1, 0)):
+        path = tmp_path / f'{scale}_{zero}.fits'
+        hdu = astropy_fits.PrimaryHDU(stored)
+        hdu.header.update(BLANK=5, BSCALE=scale, BZERO=zero)
+        path.write_bytes(hdu.header.tostring().encode() + stored.astype('>i2').tobytes() + bytes(2880 - 12))
+        frame = fits.read_frame(path)
+        expected = np.where(stored == 5, np.nan, stored * float(scale) + zero)
+        np.testing.assert_array_equal(frame.data, expected)
+        assert frame.data.dtype == np.float32
+        assert not {'BSCALE', 'BZERO', 'BLANK'} & set(frame.header)
+
+
+@pytest.mark.parametrize('kind', ['RICE_1', 'GZIP_2', 'HCOMPRESS_1'])
+def test_tile_compressed_images_are_read(tmp_path, kind):
+    """Compressed integers come back exactly, with the image's own header and not its table's."""
+    data = np.arange(64 * 80, dtype=np.int32).reshape(64, 80)
+    compressed = astropy_fits.CompImageHDU(data, compression_type=kind, name='SCI')
+    compressed.header['OBJECT'] = 'M 31'
+    astropy_fits.HDUList([astropy_fits.PrimaryHDU(), compressed]).writeto(tmp_path / 'a.fits')
+    frame = fits.read_frame(tmp_path / 'a.fits')
+    np.testing.assert_array_equal(frame.data, data)
+    assert (frame.hdu, frame.header['OBJECT'], frame.header['NAXIS1']) == ('SCI,1', 'M 31', 80)
+    fits.write_frame(tmp_path / 'b.fits', frame.data, frame.header)
+    assert not {'ZIMAGE', 'ZCMPTYPE', 'TFIELDS', 'BZERO'} & set(astropy_fits.getheader(tmp_path / 'b.fits'))
+
+
+@pytest.mark.parametrize('pack', [gzip.compress, bz2.compress], ids=['gzip', 'bzip2'])
+def test_packed_files_are_told_by_content(tmp_path, pixels, pack):
+    """A packed file is read whatever its name is."""
+    astropy_fits.writeto(tmp_path / 'a.fits', pixels)
+    packed = tmp_path / 'packed.dat'
+    packed.write_bytes(pack((tmp_path / 'a.fits').read_bytes()))
+    assert fits.is_fits(packed)
+    frame = fits.read_frame(packed)
+    np.testing.assert_array_equal(frame.data, pixels)
+    assert frame.data.dtype == np.float32
+    assert frame.data.dtype.isnative
+
+
+def test_is_fits_looks_at_the_first_bytes(tmp_path, pixels):
+    """Neither the name nor what lies beyond the start decides; what cannot be opened is not FITS."""
+    astropy_fits.writeto(tmp_path / 'a.jpg', pixels, output_verify='ignore')
+    (tmp_path / 'b.fits').write_text('SIMPLE as that')
+    (tmp_path / 'c.fits.gz').write_bytes(gzip.compress(b'some text')[:-9])
+    (tmp_path / 'd.fits').write_bytes(b'')
+    assert fits.is_fits(tmp_path / 'a.jpg')
+    for name in ('b.fits', 'c.fits.gz', 'd.fits', 'missing.fits', '.'):
+        assert not fits.is_fits(tmp_path / name)
+
+
+def test_science_extension_is_found_with_its_header(tmp_path, pixels):
+    """SCI is taken, not the first image; cards of the primary header are inherited, and never win."""
+    path = tmp_path / 'a.fits'
+    images = [astropy_fits.ImageHDU(pixels * k, name=name) for k, name in ((2, 'WHT'), (1, 'SCI'))]
+    images[1].header.update(EXPTIME=71.0, CRVAL1=3.0, CTYPE1='RA---TAN', CHECKSUM='x', BUNIT='ELECTRONS')
+    primary = astropy_fits.PrimaryHDU()
+    primary.header.update(EXPTIME=70.0, FILTER='F606W', CD1_1=5.0, NEXTEND=2)
+    primary.header.add_history('calibrated')
+    astropy_fits.HDUList([primary, *images]).writeto(path)
+    frame = fits.read_frame(path)
+    np.testing.assert_array_equal(frame.data, pixels)
+    assert frame.hdu == 'SCI,1'
+    assert (frame.header['EXPTIME'], frame.header['FILTER'], frame.header['CRVAL1']) == (71.0, 'F606W', 3.0)
+    assert 'calibrated' in str(frame.header['HISTORY'])
+    assert 'CD1_1' not in frame.header  # half of another coordinate system
+    assert 'NEXTEND' not in frame.header
+
+
+def test_extension_can_be_chosen(tmp_path, pixels):
+    """--hdu takes a number, a name, or a name and a version, in any case."""
+    path = tmp_path / 'a.fits'
+    hubble_file(path, pixels, versions=(1, 2))
+    for hdu, factor, label in (('1', 1, 'SCI,1'), ('SCI,2', 2, 'SCI,2'), ('sci', 1, 'SCI,1'), ('4', 2, 'SCI,2')):
+        frame = fits.read_frame(path, hdu=hdu)
+        np.testing.assert_array_equal(frame.data, factor * pixels)
+        assert frame.hdu == label
+
+
+@pytest.mark.parametrize(
+    ('hdu', 'message'),
+    [
+        (
+            None,
+            r'a.fits: holds 2 science images; choose one with --hdu: 0 '
+            r'\(empty\), 1 SCI,1 \(40x30\), 2 ERR,1 .*DQ,2 \(40x30\)$',
+        ),
+        ('7', "no extension '7'; --hdu takes a number, NAME or NAME,VERSION: 0 .empty., 1 SCI,1"),
+        ('-1', "no extension '-1'"),
+        ('SCI,3', "no extension 'SCI,3'"),
+        ('', "no extension ''"),
+        ('0', 'extension 0 holds no image; choose one with --hdu: 0 .empty., 1 SCI,1 .40x30.'),
+    ],
+)
+def test_choices_that_cannot_be_made_list_what_there_is(tmp_path, pixels, hdu, message):
+    """Nothing is guessed: the user sees the extensions and how to name one."""
+    hubble_file(tmp_path / 'a.fits', pixels, versions=(1, 2))
+    with pytest.raises(ValueError, match=message):
+        fits.read_frame(tmp_path / 'a.fits', hdu=hdu)
+
+
+def test_axes_of_length_one_are_dropped_and_cubes_refused(tmp_path, pixels):
+    """Radio images have empty axes for frequency and polarization; a true cube has no one picture."""
+    astropy_fits.writeto(tmp_path / 'radio.fits', pixels[None, None])
+    np.testing.assert_array_equal(fits.read_frame(tmp_path / 'radio.fits').data, pixels)
+    astropy_fits.writeto(tmp_path / 'counts.fits', np.ones((1, 1, 30, 40), np.int16))
+    assert (fits.read_frame(tmp_path / 'counts.fits').data == 1).all()
+    astropy_fits.writeto(tmp_path / 'cube.fits', np.stack([pixels] * 5))
+    with pytest.raises(ValueError, match=r'cube.fits: extension 0 has 40x30x5 pixels, wanted a 2-D image$'):
+        fits.read_frame(tmp_path / 'cube.fits')
+
+
+@pytest.mark.parametrize(
+    ('instrument', 'telescope', 'bad'),
+    [('ACS', 'HST', [4, 16, 8192]), ('NIRCAM', 'JWST', [1, 5]), ('GMOS-N', 'Gemini', [1, 4, 5, 16, 64, 256, 8192])],
+)
+def test_flags_mean_what_the_instrument_says(tmp_path, instrument, telescope, bad):
+    """Saturated and warm Hubble pixels stay, cosmic rays go; JWST has one flag for all; elsewhere any flag is bad."""
+    flags = np.array([[0, 4, 16, 64, 256, 8192, 1, 5]], np.int16)
+    if telescope == 'HST':
+        flags[0, -2:] = 0
+    path = tmp_path / 'a.fits'
+    hubble_file(path, np.ones((1, 8), np.float32), instrument=instrument, telescope=telescope, flags=flags)
+    frame = fits.read_frame(path)
+    assert sorted(flags[frame.bad].tolist()) == sorted(bad)
+    assert flags[fits.read_frame(path, bad_bits=64).bad].tolist() == [64]
+    assert fits.read_frame(path, bad_bits=0).bad is None
+
+
+def test_flags_of_another_version_size_or_kind_do_not_count(tmp_path, pixels):
+    """Only a mask made for this image hides its pixels; one with flags of an unknown meaning does not."""
+    flags = np.zeros((30, 40), np.int32)
+    flags[1, 2] = 1
+    others = {
+        'version': astropy_fits.ImageHDU(flags, name='DQ', ver=2),
+        'size': astropy_fits.ImageHDU(flags[:-1], name='DQ'),
+        'unknown flags': astropy_fits.ImageHDU(flags * 32, name='MASK'),
+    }
+    for other in others.values():
+        path = tmp_path / 'a.fits'
+        hdus = [astropy_fits.PrimaryHDU(), astropy_fits.ImageHDU(pixels, name='SCI'), other]
+        astropy_fits.HDUList(hdus).writeto(path, overwrite=True)
+        assert fits.read_frame(path).bad is None
+    hdus[2] = astropy_fits.CompImageHDU(flags, name='MASK')
+    astropy_fits.HDUList(hdus).writeto(path, overwrite=True)
+    np.testing.assert_array_equal(fits.read_frame(path).bad, flags == 1)
+
+
+def test_unsigned_32_bit_flags_are_read_exactly(tmp_path):
+    """JWST keeps its flags as unsigned integers; the highest bit is one of them."""
+    flags = np.array([[0, 1, 2**31, 2**31 + 1]], np.uint32)
+    hubble_file(tmp_path / 'a.fits', np.ones((1, 4), np.float32), telescope='JWST', flags=flags)
+    np.testing.assert_array_equal(fits.read_frame(tmp_path / 'a.fits').bad, [[False, True, False, True]])
+    frame = fits.read_frame(tmp_path / 'a.fits', bad_bits=2**31)
+    np.testing.assert_array_equal(frame.bad, [[False, False, True, True]])
+
+
+def test_sloppy_headers_are_no_noise(tmp_path, pixels):
+    """Cards that break the standard warn nobody, and the header can be read and written all the same."""
+    path = tmp_path / 'a.fits'
+    hdu = astropy_fits.PrimaryHDU(np.nan_to_num(pixels))
+    hdu.header.update(OBJECT='M 31', EXPOSURE=7)
+    text = hdu.header.tostring(endcard=False, padding=False)
+    text += f'{"OBSERVER= an unquoted name":80}' + f'{"GAIN    = 1,5":80}' + f'{"lower   =  5":80}' + f'{"END":80}'
+    body = hdu.data.astype('>f4').tobytes()
+    path.write_bytes(text.ljust(-(-len(text) // 2880) * 2880).encode() + body)  # no padding at the end either
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        frame = fits.read_frame(path)
+        fits.write_frame(tmp_path / 'b.fits', frame.data, frame.header)
+    assert not caught
+    assert (frame.header['OBJECT'], frame.header['EXPOSURE'], frame.header['GAIN']) == ('M 31', 7, '1,5')
+    assert astropy_fits.getheader(tmp_path / 'b.fits')['OBJECT'] == 'M 31'
+
+
+def declared(**cards) -> bytes:
+    """A header that declares what does not follow."""
+    header = astropy_fits.PrimaryHDU(np.zeros((3, 4), np.float32)).header
+    header.update(cards)
+    return header.tostring().encode()
+
+
+def _table_only(path):
+    table = astropy_fits.BinTableHDU.from_columns([astropy_fits.Column('a', 'E', array=np.ones(3))], name='STARS')
+    astropy_fits.HDUList([astropy_fits.PrimaryHDU(), table]).writeto(path)
+
+
+def _truncated(path, keep=5000):
+    astropy_fits.writeto(path, np.ones((100, 100), np.float32))
+    path.write_bytes(path.read_bytes()[:keep])
+
+
+def _no_second_end(path):
+    plain = declared() + bytes(2880)
+    path.write_bytes(plain + b"XTENSION= 'IMAGE   '".ljust(3 * 2880))
+
+
+def _truncated_compressed(path):
+    noise = np.random.default_rng(0).integers(0, 30000, (200, 200), np.int16)
+    compressed = astropy_fits.CompImageHDU(noise, name='SCI')
+    astropy_fits.HDUList([astropy_fits.PrimaryHDU(), compressed]).writeto(path)
+    path.write_bytes(path.read_bytes()[:-20000])
+
+
+def _damaged_gzip(path):
+    astropy_fits.writeto(path.with_suffix('.plain'), np.random.default_rng(0).normal(size=(100, 100)))
+    packed = bytearray(gzip.compress(path.with_suffix('.plain').read_bytes()))
+    packed[len(packed) // 2] ^= 255
+    path.write_bytes(packed)
+
+
+def _cut_gzip(path):
+    path.write_bytes(gzip.compress(declared() + bytes(2880))[:-20])
+
+
+def _absurd_tiles(path):
+    compressed = astropy_fits.CompImageHDU(np.zeros((20, 20), np.int16), name='SCI')
+    astropy_fits.HDUList([astropy_fits.PrimaryHDU(), compressed]).writeto(path)
+    path.write_bytes(re.sub(rb'(ZNAXIS[12] = +)  20 ', rb'\g<1>9999 ', path.read_bytes()))
+
+
+HOSTILE = {
+    'text.fits': (lambda p: p.write_text('not a frame\n'), 'not a FITS file'),
+    'picture.fits': (lambda p: p.write_bytes(b'\x89PNG\r\n\x1a\n' + bytes(100)), 'not a FITS file'),
+    'empty.fits': (lambda p: p.write_bytes(b''), 'the file is empty'),
+    'nothing.fits.gz': (lambda p: p.write_bytes(gzip.compress(b'')), 'not a FITS file'),
+    'missing.fits': (lambda p: None, 'no such file'),
+    'folder.fits': (lambda p: p.mkdir(), 'not a regular file'),
+    'no_end.fits': (lambda p: p.write_bytes(b'SIMPLE  =                    T'.ljust(5760)), 'a header has no END'),
+    'no_second_end.fits': (_no_second_end, 'a header has no END'),
+    'truncated.fits': (_truncated, r'truncated: extension 0 declares 100x100 pixels, 40000 bytes, .* after 2120'),
+    'header_only.fits': (lambda p: _truncated(p, 2880), 'truncated: extension 0 declares 100x100 pixels'),
+    'half_a_header.fits': (lambda p: _truncated(p, 300), 'a header has no END'),
+    'truncated_tiles.fits': (_truncated_compressed, 'truncated: extension SCI,1 declares 200x200 pixels'),
+    'damaged.fits.gz': (_damaged_gzip, r'damaged FITS file \('),
+    'cut.fits.gz': (_cut_gzip, r'damaged FITS file \(.*end-of-stream'),
+    'cut.fits.bz2': (lambda p: p.write_bytes(bz2.compress(declared() + bytes(2880))[:-20]), r'damaged FITS file \('),
+    'no_image.fits': (lambda p: astropy_fits.PrimaryHDU().writeto(p), r'holds no image: 0 \(empty\)$'),
+    'table.fits': (_table_only, r'holds no image: 0 \(empty\), 1 STARS,1 \(a table\)'),
+    'spectrum.fits': (lambda p: astropy_fits.writeto(p, np.ones(30)), 'extension 0 has 30 pixels, wanted a 2-D image$'),
+    'no_rows.fits': (lambda p: p.write_bytes(declared(NAXIS2=0)), 'extension 0 has 4x0 pixels, wanted a 2-D image$'),
+    'huge.fits': (
+        lambda p: p.write_bytes(declared(NAXIS1=10**6, NAXIS2=10**6)),
+        'truncated: .* 1000000x1000000 pixels',
+    ),
+    'absurd.fits': (lambda p: p.write_bytes(declared(NAXIS1=10**12, NAXIS2=10**12)), 'damaged FITS file'),
+    'negative.fits': (lambda p: p.write_bytes(declared(NAXIS1=-4)), 'extension 0 has -4x3 pixels'),
+    'axes.fits': (lambda p: p.write_bytes(declared(NAXIS=999)), ''),
+    'bits.fits': (lambda p: p.write_bytes(declared(BITPIX=-77) + bytes(2880)), ''),
+    'word.fits': (lambda p: p.write_bytes(declared(NAXIS1='many') + bytes(2880)), ''),
+    'absurd_tiles.fits': (_absurd_tiles, ''),
+    'dangling.fits': (lambda p: p.symlink_to(p.with_name('gone.fits')), 'a link that leads to no file'),
+    'line\nbreak.fits': (lambda p: p.write_bytes(b'x'), 'not a FITS file'),
+}
+
+
+@pytest.mark.parametrize('name', HOSTILE)
+def test_unusable_files_give_one_line_that_names_them(tmp_path, name):
+    """Whatever is wrong with a file is a ValueError of one line, never a crash, a hang or a warning."""
+    make, message = HOSTILE[name]
+    make(tmp_path / name)
+    with pytest.raises(ValueError, match=re.escape(name.split('\n')[0])) as caught:
+        fits.read_frame(tmp_path / name)
+    assert re.search(message, str(caught.value)), str(caught.value)
+    assert '\n' not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_what_follows_the_last_extension_is_passed_over(tmp_path, pixels):
+    """Some programs leave something behind the end of the file; the frame is no worse for it."""
+    astropy_fits.writeto(tmp_path / 'a.fits', pixels)
+    with open(tmp_path / 'a.fits', 'ab') as file:
+        file.write(np.random.default_rng(0).bytes(10000))
+    np.testing.assert_array_equal(fits.read_frame(tmp_path / 'a.fits').data, pixels)
+
+
+@pytest.mark.parametrize('pack', [gzip.compress, bz2.compress], ids=['gzip', 'bzip2'])
+def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch, pack):
+    """A few kilobytes that unpack beyond the limit are refused with the way out; at the limit they are read."""
+    astropy_fits.writeto(tmp_path / 'a.fits', np.zeros((1000, 1100), np.float32))
+    plain = (tmp_path / 'a.fits').read_bytes()
+    (tmp_path / 'bomb.fits').write_bytes(pack(plain))
+    monkeypatch.setattr(fits_open, 'MAXIMUM_UNPACKED_BYTES', len(plain))
+    assert fits.read_frame(tmp_path / 'bomb.fits').data.shape == (1000, 1100)
+    monkeypatch.setattr(fits_open, 'MAXIMUM_UNPACKED_BYTES', len(plain) - 1)
+    with pytest.raises(ValueError, match=r'bomb.fits: unpacks to more than the .* GiB .*; unpack it first'):
+        fits.read_frame(tmp_path / 'bomb.fits')
+
+
+def test_images_that_would_fill_memory_are_refused(tmp_path, monkeypatch):
+    """Integers are converted only up to a size; floats are mapped and have none."""
+    monkeypatch.setattr(fits, 'MAXIMUM_PIXELS', 99)
+    astropy_fits.writeto(tmp_path / 'int.fits', np.ones((10, 10), np.int16))
+    astropy_fits.writeto(tmp_path / 'float.fits', np.ones((10, 10), np.float32))
+    with pytest.raises(ValueError, match=r'int.fits: extension 0 has 10x10 pixels, more than the .* million'):
+        fits.read_frame(tmp_path / 'int.fits')
+    assert fits.read_frame(tmp_path / 'float.fits').data.shape == (10, 10)
+
+
+def test_too_many_extensions_are_refused(tmp_path, monkeypatch):
+    """Going through a million empty extensions would take minutes."""
+    monkeypatch.setattr(fits_open, '_MAXIMUM_EXTENSIONS', 3)
+    empty = [astropy_fits.ImageHDU(np.ones((2, 2), np.float32)) for _ in range(3)]
+    astropy_fits.HDUList([astropy_fits.PrimaryHDU(), *empty]).writeto(tmp_path / 'a.fits')
+    with pytest.raises(ValueError, match='more than 3 extensions'):
+        fits.read_frame(tmp_path / 'a.fits')
+
+
+@pytest.mark.parametrize('name', ['a.fits', 'a.fits.gz'])
+@pytest.mark.parametrize('shape', [(30, 40), (3, 15, 41)])
+def test_written_files_are_complete_and_reproducible(tmp_path, name, shape):
+    """Values come back bit for bit, checksums agree with astropy's, cards stay, and the bytes are always the same."""
+    data = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    data.flat[3] = np.nan
+    header = astropy_fits.Header()
+    header.update(SIMPLE=True, BITPIX=16, BSCALE=2.0, BZERO=5.0, BLANK=7, NAXIS=1, NAXIS1=3, NAXIS4=9, DATAMAX=1.0)
+    header.update(OBJECT='M 31', DATASUM='1', CHECKSUM='x', EXTNAME='SCI', LONG='long' * 30)
+    header.add_history('enlarged')
+    fits.write_frame(tmp_path / name, data, header)
+    with astropy_fits.open(tmp_path / name, checksum=True) as hdus:  # a wrong sum is a warning, and so an error
+        hdus.verify('exception')
+        assert len(hdus) == 1
+        np.testing.assert_array_equal(hdus[0].data, data)
+        written = hdus[0].header
+        assert (written['OBJECT'], written['EXTNAME'], written['LONG']) == ('M 31', 'SCI', 'long' * 30)
+        assert 'enlarged' in str(written['HISTORY'])
+        assert not {'BSCALE', 'BZERO', 'BLANK', 'NAXIS4', 'DATAMAX'} & set(written)
+        assert hdus[0].verify_checksum() == 1
+        assert hdus[0].verify_datasum() == 1
+    first = (tmp_path / name).read_bytes()
+    fits.write_frame(tmp_path / name, data, header, overwrite=True)
+    assert (tmp_path / name).read_bytes() == first
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_cards_that_break_the_standard_do_not_spoil_the_file(tmp_path):
+    """A value that is none becomes text, what cannot be printed is left out, and the rest is written."""
+    cards = [
+        'OBSERVER= an unquoted name',
+        "OBJECT  = 'M 31'",
+        "SITE    = 'tab\there'",
+        '\1\2      = 3',
+        "N = 'caf\xe9'",
+    ]
+    header = astropy_fits.Header.fromstring(''.join(f'{card:80}' for card in cards))
+    fits.write_frame(tmp_path / 'a.fits', np.ones((2, 2)), header)
+    with astropy_fits.open(tmp_path / 'a.fits', checksum=True) as hdus:
+        hdus.verify('exception')
+        written = hdus[0].header
+        assert (written['OBJECT'], written['OBSERVER']) == ('M 31', 'an unquoted name')
+        assert list(written)[5:] == ['OBSERVER', 'OBJECT', 'DATASUM', 'CHECKSUM']
+
+
+def test_checksums_hold_for_many_headers(tmp_path):
+    """The encoding avoids punctuation whatever the sum is."""
+    for number in range(40):
+        header = astropy_fits.Header([('NUMBER', number * 7919), ('SQUARE', number**2)])
+        fits.write_frame(tmp_path / 'a.fits', np.full((2, 3), number, np.float32), header, overwrite=True)
+        with astropy_fits.open(tmp_path / 'a.fits', checksum=True) as hdus:
+            assert hdus[0].verify_checksum() == 1
+            assert hdus[0].header['CHECKSUM'].isalnum()
+
+
+def test_rows_can_be_written_a_few_at_a_time(tmp_path, pixels):
+    """A result that arrives in parts, of any type and byte order, is the same file as one written at once."""
+    cube = np.stack([pixels, 2 * pixels, 3 * pixels])
+    for data in (pixels, cube):
+        fits.write_frame(tmp_path / 'whole.fits', data, astropy_fits.Header(), overwrite=True)
+        with fits.open_writer(tmp_path / 'parts.fits', data.shape, astropy_fits.Header(), overwrite=True) as write:
+            write(data[..., :7, :].astype('>f4'))
+            write(data[..., 7:8, :].astype(np.float64))
+            write(data[..., 8:, :])
+        assert (tmp_path / 'parts.fits').read_bytes() == (tmp_path / 'whole.fits').read_bytes()
+
+
+def test_writing_does_not_hold_the_result(tmp_path):
+    """400 MB written row by row take less than 50 MB."""
+    script = (
+        'import sys, resource, numpy as np; from astropy.io.fits import Header; from astro_gan.data import fits\n'
+        'peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
+        'before = peak()\n'
+        'with fits.open_writer(sys.argv[1], (2, 5000, 10000), Header()) as write:\n'
+        '    for _ in range(50):\n'
+        '        write(np.ones((2, 100, 10000), np.float32))\n'
+        'assert peak() - before < 50 * 1024, (before, peak())'
+    )
+    subprocess.run([sys.executable, '-c', script, str(tmp_path / 'a.fits')], check=True)
+    assert (tmp_path / 'a.fits').stat().st_size == 2880 + -(-400_000_000 // 2880) * 2880
+
+
+@pytest.mark.parametrize('error', [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_result_leaves_nothing(tmp_path, pixels, error):
+    """Neither half a file nor a temporary one stays, and a file that was there stays as it was."""
+    (tmp_path / 'a.fits').write_text('before')
+
+    def rows():
+        yield pixels[:5]
+        raise error
+
+    with (
+        pytest.raises(error),
+        fits.open_writer(tmp_path / 'a.fits', pixels.shape, astropy_fits.Header(), overwrite=True) as write,
+    ):
+        list(map(write, rows()))
+    assert [path.name for path in tmp_path.iterdir()] == ['a.fits']
+    assert (tmp_path / 'a.fits').read_text() == 'before'
+
+
+def test_rows_that_do_not_fit_are_refused(tmp_path, pixels):
+    """Too few, too many or too narrow rows are errors, not files with holes."""
+    header, path = astropy_fits.Header(), tmp_path / 'a.fits'
+    with (
+        pytest.raises(ValueError, match='only 5 of 30 rows were written'),
+        fits.open_writer(path, (30, 40), header) as write,
+    ):
+        write(pixels[:5])
+    for rows in (np.ones((31, 40)), np.ones((3, 39)), np.ones(40), np.ones((1, 3, 40))):
+        with (
+            pytest.raises(ValueError, match=re.escape(f'rows of shape {list(rows.shape)} after 0 of [30, 40]')),
+            fits.open_writer(path, (30, 40), header) as write,
+        ):
+            write(rows)
+    assert not list(tmp_path.iterdir())
+
+
+def test_places_that_cannot_be_written_are_named(tmp_path, pixels):
+    """Nothing is overwritten unasked, and what is wrong is found before the work and not after it."""
+    header = astropy_fits.Header()
+    (tmp_path / 'there.fits').write_text('mine')
+    with pytest.raises(FileExistsError, match=r'there.fits: exists already'):
+        fits.write_frame(tmp_path / 'there.fits', pixels, header)
+    with pytest.raises(FileNotFoundError, match=r'the folder .*gone does not exist'):
+        fits.write_frame(tmp_path / 'gone' / 'a.fits', pixels, header)
+    with pytest.raises(IsADirectoryError, match='is a folder'):
+        fits.write_frame(tmp_path, pixels, header, overwrite=True)
+    with pytest.raises(ValueError, match=r'a.fits.bz2: FITS files are written plain or, with .gz'):
+        fits.write_frame(tmp_path / 'a.fits.bz2', pixels, header)
+    with pytest.raises(ValueError, match=r'the shape \[H, W\] or \[P, H, W\], not \[5\]'):
+        fits.write_frame(tmp_path / 'a.fits', np.ones(5), header)
+    enough = (1 << 20, 1 << 30)
+    with (
+        pytest.raises(OSError, match=r'a.fits: 4503599.6 GB are needed'),
+        fits.open_writer(tmp_path / 'a.fits', enough, header),
+    ):
+        pass
+    assert (tmp_path / 'there.fits').read_text() == 'mine'
+
+
+def test_real_frames_are_read(real_data):
+    """Real archive files: the right extension, size, unit and flags, and nothing printed."""
+    expected = {
+        'HorseHead.fits': ('0', (893, 891), None),
+        'j8bt06nyq_flt.fits.gz': ('SCI,1', (1024, 1024), 'ELECTRONS'),
+        'reprojected_sdss_r.fits.bz2': ('0', (496, 682), 'nanomaggy'),
+        'u12517j.fits.gz': ('0', (1022, 1025), 'ELECTRONS/S'),
+    }
+    for name, (hdu, shape, unit) in expected.items():
+        frame = fits.read_frame(real_data / 'fits' / name)
+        assert (frame.hdu, frame.data.shape, frame.header.get('BUNIT')) == (hdu, shape, unit)
+        np.testing.assert_array_equal(frame.data, astropy_fits.getdata(real_data / 'fits' / name).astype(np.float32))
+    hubble = fits.read_frame(real_data / 'fits' / 'j8bt06nyq_flt.fits.gz')
+    flags = astropy_fits.getdata(real_data / 'fits' / 'j8bt06nyq_flt.fits.gz', 'DQ')
+    assert 0.01 < hubble.bad.mean() < 0.02  # the occulting finger and hot pixels
+    assert ((flags & 256) > 0).sum() == 2531
+    assert not hubble.bad[(flags == 256 + 2048)].any()  # saturated stars stay
+    assert hubble.header['FILTER1'] == 'F606W'  # of the primary header
