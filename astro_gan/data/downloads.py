@@ -1,0 +1,264 @@
+"""Files from an archive into a folder: few at a time, checked, and listed in manifest.csv.
+
+A file gets its name only once it is complete and known to be an image, so whatever is there under its name is whole.
+The manifest has a row for each file that was asked for: `file` is its name in the folder; `source`, `id`, `title`,
+`ra`, `dec` (degrees, ICRS, empty where unknown), `instrument`, `filters` (of a colour cutout red, green, blue), `page`,
+`url`, `credit` and `licence` are what the archive says; `sha256`, `bytes`, `width` and `height` what was received;
+`fetched` is the time (UTC), `status` ok or failed, and then `reason` says why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import datetime
+import hashlib
+import os
+import queue
+import threading
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import filelock
+import requests
+from tqdm import tqdm
+
+from astro_gan.data import pictures, transport
+
+COLUMNS = (
+    ('file', 'source', 'id', 'title', 'ra', 'dec', 'instrument', 'filters', 'page', 'url', 'credit', 'licence')
+    + ('sha256', 'bytes', 'width', 'height', 'fetched', 'status', 'reason')
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """A file to fetch: its name in the folder, its address, and what the manifest says of it.
+
+    `ra` and `dec` are degrees (ICRS), or None; `size` is the number of bytes where the archive announces it.
+    """
+
+    file: str
+    url: str
+    source: str
+    id: str
+    title: str = ''
+    ra: float | None = None
+    dec: float | None = None
+    instrument: str = ''
+    filters: str = ''
+    page: str = ''
+    credit: str = ''
+    licence: str = ''
+    size: int | None = None
+
+
+def fetch(
+    items: Iterable[Item],
+    folder: str | os.PathLike[str],
+    *,
+    session: requests.Session,
+    jobs: int = 2,
+    limit: int = 300_000_000,
+    log: Callable[[str], None] = print,
+) -> dict[str, int]:
+    """Download items into a folder, `jobs` at a time, and list them in its manifest.csv.
+
+    A file that the manifest lists is checked against its sha256 and not asked for again; what failed before is tried
+    again. The manifest is replaced as a whole after each file, so it is complete after a kill at any moment.
+
+    Args:
+        limit: a larger file, in bytes, is refused.
+
+    Returns:
+        How many were 'fetched', 'kept' (already there) and 'failed'.
+
+    Raises:
+        ValueError: the folder has a manifest of another kind, or another fetch is writing there.
+        OSError: the folder cannot be written.
+    """
+    root = Path(folder).expanduser()
+    root.mkdir(parents=True, exist_ok=True)
+    wanted = list({item.file: item for item in items}.values())
+    lock = filelock.FileLock(root / '.fetch.lock', timeout=0)
+    try:
+        held = lock.acquire()
+    except filelock.Timeout as error:
+        raise ValueError(f'{pictures.printable(root)}: another fetch is writing there; wait for it to end') from error
+    with held:
+        return _fetch(wanted, root, session, jobs, limit, log)
+
+
+def _fetch(
+    items: list[Item], root: Path, session: requests.Session, jobs: int, limit: int, log: Callable[[str], None]
+) -> dict[str, int]:
+    rows, columns = read_manifest(root / 'manifest.csv')
+    todo: queue.SimpleQueue[Item] = queue.SimpleQueue()
+    results: queue.SimpleQueue[tuple[str, dict[str, str]] | BaseException] = queue.SimpleQueue()
+    stop = threading.Event()
+    for item in items:
+        todo.put(item)
+
+    def work() -> None:
+        with contextlib.suppress(queue.Empty):
+            while not stop.is_set():
+                item = todo.get_nowait()
+                try:
+                    results.put(_settle(item, known.get(item.file), root, session, limit, stop))
+                except BaseException as error:  # for the main thread: a full disk ends the run
+                    results.put(error)
+                    return
+
+    known = dict(rows)
+    counts = {'fetched': 0, 'kept': 0, 'failed': 0}
+    # Daemons: a thread that waits for a server does not hold up the end of the program.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(items)))]
+    try:
+        for thread in threads:
+            thread.start()
+        with tqdm(total=len(items), unit='file', disable=None, dynamic_ncols=True) as bar:
+            for _ in items:
+                result = results.get()
+                if isinstance(result, BaseException):
+                    raise result
+                outcome, row = result
+                counts[outcome] += 1
+                if outcome != 'kept':
+                    rows[row['file']] = row
+                    write_manifest(root / 'manifest.csv', rows, columns)
+                if outcome == 'failed':
+                    bar.clear()
+                    log(f'{row["file"]}: {row["reason"]}')
+                bar.set_postfix_str(f'{counts["failed"]} failed' if counts['failed'] else '')
+                bar.update()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(timeout=2)
+        written = dict(rows)
+        with contextlib.suppress(queue.Empty):  # after an interruption: files that were finished meanwhile
+            while True:
+                result = results.get_nowait()
+                if not isinstance(result, BaseException):
+                    rows[result[1]['file']] = result[1]
+        if rows != written:
+            write_manifest(root / 'manifest.csv', rows, columns)
+    return counts
+
+
+def _settle(
+    item: Item, row: dict[str, str] | None, root: Path, session: requests.Session, limit: int, stop: threading.Event
+) -> tuple[str, dict[str, str]]:
+    """See to one item: its outcome and its manifest row."""
+    path = root / item.file
+    if row and row['status'] == 'ok' and row['url'] == item.url and path.is_file() and _sha256(path) == row['sha256']:
+        return 'kept', row
+    row = dict.fromkeys(COLUMNS, '') | {
+        name: '' if value is None else f'{value:.6f}' if isinstance(value, float) else str(value)
+        for name, value in dataclasses.asdict(item).items()
+        if name in COLUMNS
+    }
+    row['fetched'] = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
+    try:
+        row |= _download(item, path, session, limit, stop)
+    except ValueError as error:
+        return 'failed', row | {'status': 'failed', 'reason': transport.one_line(error)}
+    return 'fetched', row | {'status': 'ok'}
+
+
+def _download(item: Item, path: Path, session: requests.Session, limit: int, stop: threading.Event) -> dict[str, str]:
+    """Receive one file, check it and give it its name. ValueError: the reason why that failed."""
+    if item.size and item.size > limit:
+        raise ValueError(f'announced as {item.size / 1e6:.0f} MB, more than the limit of {limit / 1e6:.0f} MB')
+    part = path.with_name(f'.{path.name}.part')  # hidden: what reads folders of pictures passes it over
+    transport.receive(item.url, part, session, limit, stop)
+    try:
+        height, width = _measure(part)
+    except ValueError as error:
+        transport.forget(part)
+        raise ValueError(str(error).removeprefix(f'{pictures.printable(part)}: ')) from error
+    described = {'bytes': str(part.stat().st_size), 'sha256': _sha256(part), 'width': str(width), 'height': str(height)}
+    os.replace(part, path)
+    transport.forget(part)
+    return described
+
+
+def _measure(path: Path) -> tuple[int, int]:
+    """`(height, width)` of a picture or FITS image that is whole; ValueError if it is neither."""
+    with path.open('rb') as file:
+        start = file.read(4096)
+    if start.lstrip()[:1] == b'<':
+        raise ValueError(transport.web_page(start))
+    if path.name.endswith('.fits.part'):
+        return _measure_fits(path, start)
+    return pictures.picture_size(path)
+
+
+_WARNINGS = threading.Lock()  # their filters are of the whole process, and downloads run in threads
+
+
+def _measure_fits(path: Path, start: bytes) -> tuple[int, int]:
+    from astropy.io import fits
+
+    if not start.startswith(b'SIMPLE  ='):
+        raise ValueError('not a FITS file')
+    try:
+        # Headers only. Archives' headers are often not quite standard, which is no reason to refuse them.
+        with _WARNINGS, warnings.catch_warnings(action='ignore'), fits.open(path, memmap=True) as units:
+            units.verify('silentfix+ignore')
+            length = path.stat().st_size
+            for unit in units:
+                place = unit.fileinfo()
+                if place['datLoc'] + place['datSpan'] > length:
+                    raise ValueError('the end of the FITS file is missing')
+            shapes = [unit.shape for unit in units if unit.is_image and len(unit.shape) == 2]
+    except ValueError:
+        raise
+    except Exception as error:  # astropy raises nearly every type on damaged files
+        raise ValueError(f'damaged FITS file ({error})') from error
+    if not shapes:
+        raise ValueError('a FITS file without a two-dimensional image')
+    return shapes[0][0], shapes[0][1]
+
+
+def _sha256(path: Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def read_manifest(path: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """The rows of a manifest by file name, and its columns: `COLUMNS`, then any that others added.
+
+    Raises:
+        ValueError: it is not one of these manifests, or damaged; one line that names it.
+    """
+    if not path.exists():
+        return {}, list(COLUMNS)
+    shown = pictures.printable(path)
+    try:
+        with path.open(newline='', encoding='utf-8-sig') as file:
+            reader = csv.DictReader(file, strict=True)
+            columns = list(reader.fieldnames or ())
+            missing = [name for name in COLUMNS if name not in columns]
+            if missing:
+                raise ValueError(f'no column {missing[0]}: not a manifest of astro-gan fetch; choose another folder')
+            rows: dict[str, dict[str, str]] = {}
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ValueError(f'line {reader.line_num}: not {len(columns)} fields')
+                rows[row['file']] = row
+    except (UnicodeError, csv.Error, ValueError) as error:
+        raise ValueError(f'{shown}: {error}') from error
+    return rows, list(COLUMNS) + [name for name in columns if name not in COLUMNS]
+
+
+def write_manifest(path: Path, rows: dict[str, dict[str, str]], columns: list[str]) -> None:
+    """Replace a manifest at once, sorted by file name."""
+    temporary = path.with_name(f'.{path.name}.part')
+    with temporary.open('w', newline='', encoding='utf-8') as file:
+        writer = csv.DictWriter(file, columns, restval='', lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(rows[name] for name in sorted(rows))
+    os.replace(temporary, path)
