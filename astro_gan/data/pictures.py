@@ -104,7 +104,11 @@ def printable(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str]]:
-    """Open a regular file once, for all that is read of it."""
+    """Open a regular file once, for all that is read of it; yields it with its name for messages.
+
+    Raises:
+        ValueError: it is empty, no regular file, or cannot be opened; one line that names it.
+    """
     name = printable(path)
     try:
         status = os.stat(path)
