@@ -8,15 +8,17 @@ import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astro_gan.data.fits import is_fits, open_writer
 from astro_gan.data.pictures import printable
-from astro_gan.inference import frames, pictures, provenance
+from astro_gan.inference import pictures, provenance
 from astro_gan.inference.render import enlarged_window, render
 from astro_gan.model import Model, to_levels
+
+if TYPE_CHECKING:
+    from astro_gan.inference.frames import FrameSource
 
 FITS_SUFFIXES = ('.fits', '.fit', '.fts', '.fits.gz', '.fit.gz', '.fits.bz2', '.fit.bz2', '.fits.fz')
 FORMATS = ('png', 'jpg', 'tif', 'fits')
@@ -34,7 +36,7 @@ class Settings:
         reduction: working scale of a colorizer; None: that of its training.
         hdu: FITS extension; None: the science image.
         stretch: of FITS frames, one of STRETCHES.
-        conserve: of FITS frames, one of frames.CONSERVE.
+        conserve: of FITS frames, 'surface_brightness' or 'flux'.
         format: one of FORMATS; None: the input's.
         tile: pixels of the input on a side of a tile; None: the default.
         overwrite: replace outputs that are there.
@@ -120,12 +122,21 @@ def _output_name(path: str, format: str | None) -> str:
 def megapixels(path: str) -> float:
     """About how many megapixels a file has, from its header; 0 if it cannot be told."""
     try:
-        if is_fits(path):
+        if _is_fits(path):
             return os.path.getsize(path) / 4e6  # most are plain float32
         source = pictures.open_picture(path, maximum_pixels=2**62)
         return source.height * source.width / 1e6
     except (ValueError, OSError):
         return 0.0
+
+
+def _is_fits(path: str) -> bool:
+    """Whether a file is FITS; astropy is imported (half a second) only if it is no picture."""
+    if pictures.is_picture(path):
+        return False
+    from astro_gan.data.fits import is_fits
+
+    return is_fits(path)
 
 
 def apply_files(
@@ -181,7 +192,7 @@ def apply_file(
     name = printable(source)
     if not os.path.lexists(source):
         raise ValueError(f'{name}: no such file')
-    fits_input = is_fits(source)
+    fits_input = _is_fits(source)
     to_fits = settings.format == 'fits' or (settings.format is None and fits_input)
     opened = _open(model, source, settings, fits_input=fits_input, upright=not to_fits)
     if to_fits and not fits_input:
@@ -206,6 +217,8 @@ def apply_file(
 
 def _open(model: Model, source: str, settings: Settings, *, fits_input: bool, upright: bool) -> Any:
     if fits_input:
+        from astro_gan.inference import frames
+
         return frames.open_frame(
             source,
             hdu=settings.hdu,
@@ -219,13 +232,16 @@ def _open(model: Model, source: str, settings: Settings, *, fits_input: bool, up
 
 def _write_fits(
     model: Model,
-    source: frames.FrameSource,
+    source: FrameSource,
     target: Path,
     settings: Settings,
     made: dict[str, Any],
     progress: Progress,
     log: Callable[[str], None],
 ) -> None:
+    from astro_gan.data.fits import open_writer
+    from astro_gan.inference import frames
+
     factor = model.factor
     shape: tuple[int, ...] = (factor * source.height, factor * source.width)
     shape = (3, *shape) if model.channels == 1 else shape

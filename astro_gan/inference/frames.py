@@ -1,4 +1,4 @@
-"""FITS frames for inference: stretched to [0, 1] in windows, and results back to data values with their sky positions."""
+"""FITS frames for inference: stretched to [0, 1] in windows, and results back to data values on the same sky."""
 
 from __future__ import annotations
 

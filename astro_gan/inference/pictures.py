@@ -117,6 +117,15 @@ def _explained(path: str) -> Iterator[None]:
         raise ValueError(f'{path}: damaged picture ({" ".join(str(error.detail or error).split())})') from None
 
 
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether the first bytes say JPEG, PNG or TIFF; False for what cannot be opened."""
+    try:
+        with open(path, 'rb') as file:
+            return file.read(8).startswith(tuple(_SIGNATURES))
+    except OSError:
+        return False
+
+
 def open_picture(path: str | os.PathLike[str], *, maximum_pixels: int = MAXIMUM_PIXELS) -> PictureSource:
     """Open a JPEG, PNG or TIFF (told by its first bytes), turned upright; nothing much is decoded yet.
 
