@@ -17,7 +17,7 @@ def _task(name: str) -> ConfigDict:
     config.init_from = ''
 
     config.dataset = ConfigDict()
-    config.dataset.name = 'hubble_deep_field'  # any TFDS data set with an `image` feature
+    config.dataset.name = 'hubble_deep_field'  # any TFDS data set of images, or one that `astro-gan dataset build` made
     config.dataset.folder = ''  # a folder of pictures, in place of `name`
     config.dataset.data_dir = ''  # where TFDS keeps its data; empty: TFDS's own place
     config.dataset.crop_size = 0  # pixels of a training crop, as it is cut from the picture

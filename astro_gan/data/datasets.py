@@ -13,24 +13,31 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+import tqdm
 
 from astro_gan.data import hubble_deep_field, pictures
 
+_IMAGE_FEATURES = ('image', 'hr')  # div2k calls its pictures hr
 _VALIDATION_NAMES = ('validation', 'valid', 'val', 'dev')
 
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Usable pictures of a data set: `rows` are their numbers in `records`, `sizes` (height, width)."""
+    """Usable pictures: `rows` are their numbers in `records`, `key` their feature there, `sizes` (height, width)."""
 
     records: Sequence[Any]
+    key: str
     rows: tuple[int, ...]
     ids: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
 
     def load(self, index: int) -> np.ndarray:
         """Decode one, uint8 `[H, W, 3]`; a ValueError if it is damaged."""
-        return pictures.decode_picture(self.records[self.rows[index]]['image'], self.ids[index])
+        return pictures.decode_picture(self.encoded(index), self.ids[index])
+
+    def encoded(self, index: int) -> bytes:
+        """The bytes of its file, as they are stored."""
+        return self.records[self.rows[index]][self.key]
 
 
 def open_dataset(
@@ -38,33 +45,50 @@ def open_dataset(
 ) -> Examples:
     """Open one split of a TensorFlow data set, preparing it on first use (some have to be downloaded for that).
 
-    A data set without a validation or a test split has them carved off its training split, a tenth each.
+    A data set without a validation or a test split has them carved off its training split, a tenth each. One with a
+    feature `group` (see `astro_images`) is not cut up, as that would divide groups: its validation pictures serve as
+    test too.
 
     Raises:
-        ValueError: unknown data set, no `image` feature, or nothing usable; one line.
+        ValueError: unknown data set, no `image` (or `hr`) feature, or nothing usable; one line.
     """
     if data_dir is not None:
         data_dir = os.path.expanduser(data_dir)
     builder = _prepared(name, data_dir, log)
     features = builder.info.features
-    has_image = isinstance(features, tfds.features.FeaturesDict) and 'image' in features
-    if not (has_image and isinstance(features['image'], tfds.features.Image)):
-        raise ValueError(f'data set {name!r} has no feature `image` that holds a picture')
-    part = split_expression(split, tuple(builder.info.splits), name)
+    there = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
+    key = next((key for key in _IMAGE_FEATURES if isinstance(there.get(key), tfds.features.Image)), None)
+    if key is None:
+        raise ValueError(f'data set {name!r} has no feature `image` (or `hr`) that holds a picture')
+    if 'group' in features and split == 'test' and 'test' not in builder.info.splits:
+        part = split_expression('validation', (*builder.info.splits, 'test'), name)
+    elif 'group' in features and split == 'train':
+        part = 'train'
+    else:
+        part = split_expression(split, tuple(builder.info.splits), name)
     if part != split:
         log(f'{name}: {split} is {part}')
     # Undecoded, so that sizes are read from headers and pictures are decoded as those in folders are.
-    records = builder.as_data_source(part, decoders={'image': tfds.decode.SkipDecoding()})
+    records = builder.as_data_source(part, decoders={key: tfds.decode.SkipDecoding()})
     ids = [f'{name}/{part}/{row}' for row in range(len(records))]
 
     def check(row: int) -> tuple[int, int] | None:
         try:
-            return pictures.encoded_picture_size(records[row]['image'], ids[row])
+            encoded = records[row][key]
+        except Exception as error:  # the readers of records raise several types
+            reason = ' '.join(str(error).split())
+            raise ValueError(f'data set {name!r} in {builder.data_dir} is damaged ({reason}): make it anew') from error
+        try:
+            return pictures.encoded_picture_size(encoded, ids[row])
         except ValueError:
             return None
 
     with ThreadPoolExecutor(4) as pool:
-        sizes = dict(enumerate(pool.map(check, range(len(records)))))
+        checked = pool.map(check, range(len(records)))
+        # All of the data is read here once: large sets take a while.
+        sizes = dict(
+            enumerate(tqdm.tqdm(checked, f'{name}: sizes', len(records), leave=False, delay=2, unit=' pictures'))
+        )
     usable = {row: size for row, size in sizes.items() if size and min(size) >= minimum_size}
     if not usable:
         raise ValueError(
@@ -74,7 +98,7 @@ def open_dataset(
     left_out = len(records) - len(usable)
     note = f', {left_out} left out as unreadable or smaller than {minimum_size} pixels' if left_out else ''
     log(f'{name}: {len(usable)} pictures in {split}{note}')
-    return Examples(records, tuple(usable), tuple(ids[row] for row in usable), tuple(usable.values()))
+    return Examples(records, key, tuple(usable), tuple(ids[row] for row in usable), tuple(usable.values()))
 
 
 def split_expression(split: str, there: tuple[str, ...], name: str) -> str:
@@ -108,7 +132,7 @@ def _prepared(name: str, data_dir: str | None, log: Callable[[str], None]) -> tf
     log(f'{name}: preparing the data set in {builder.data_dir} (only once)')
     try:
         builder.data_path.parent.mkdir(parents=True, exist_ok=True)
-        with _only_one(os.path.join(os.fspath(builder.data_path.parent), '.preparing')):
+        with only_one(os.path.join(os.fspath(builder.data_path.parent), '.preparing')):
             builder = _builder(name, data_dir)
             if not builder.data_path.exists():
                 _prepare(builder, quiet=embedded)
@@ -129,8 +153,9 @@ def _builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
         near = difflib.get_close_matches(name, known, 3, 0.6)
         hint = f' (did you mean {" or ".join(near)}?)' if near else ''
         raise ValueError(
-            f'unknown data set {name!r}{hint}; valid are hubble_deep_field and the {len(known)} data sets of '
-            f'TensorFlow Datasets; for your own pictures give a folder'
+            f'unknown data set {name!r}{hint}; valid are hubble_deep_field, what `astro-gan dataset build` '
+            f'has put into the same data_dir, and the {len(known)} data sets of TensorFlow Datasets; for your own '
+            f'pictures give a folder'
         ) from None
     except ValueError as error:
         if 'already set' not in str(error):
@@ -155,7 +180,7 @@ def _prepare(builder: tfds.core.DatasetBuilder, *, quiet: bool) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(path: str) -> Iterator[None]:
+def only_one(path: str) -> Iterator[None]:
     """Hold a lock file while preparing, where the system has such locks."""
     try:
         import fcntl

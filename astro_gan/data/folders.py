@@ -6,11 +6,13 @@ import csv
 import dataclasses
 import hashlib
 import os
+import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+import tqdm
 
 from astro_gan.data import pictures
 
@@ -22,6 +24,8 @@ _NOT_PICTURES = frozenset(
 )
 _SPLIT_NAMES = {'train': 'train', 'val': 'validation', 'validation': 'validation', 'test': 'test'}
 _NAMED_IN_LOG = 10
+# A data set's record, one protocol buffer message, ends at 2 GiB.
+MAXIMUM_FILE_BYTES = 2**30
 _READERS = 8  # a header read waits for the disk, not for the processor
 
 
@@ -37,6 +41,10 @@ class Pictures:
         """Decode one, uint8 `[H, W, 3]`; a ValueError if it cannot be read any more."""
         return pictures.read_picture(self.root / self.ids[index])
 
+    def encoded(self, index: int) -> bytes:
+        """The bytes of its file; a ValueError as for `load`."""
+        return read_bytes(self.root / self.ids[index])
+
 
 def open_folder(folder: str | os.PathLike[str], split: str, minimum_size: int, log: Callable[[str], None]) -> Pictures:
     """Find the usable pictures of one split ('train', 'validation' or 'test') of a folder.
@@ -44,29 +52,56 @@ def open_folder(folder: str | os.PathLike[str], split: str, minimum_size: int, l
     Raises:
         ValueError: no such folder, a manifest that cannot be used, or nothing usable in that split; one line.
     """
-    root = Path(folder).expanduser()
-    if not root.is_dir():
-        what = 'is not a folder' if root.exists() else 'does not exist'
-        raise ValueError(f'data folder {pictures.printable(root)} {what}')
+    root = existing_folder(folder)
     shown = pictures.printable(root)
     if (root / 'manifest.csv').is_file():
-        members = _read_manifest(root / 'manifest.csv')
+        members: dict[str, list[str]] = {}
+        for row in manifest_rows(root / 'manifest.csv'):
+            members.setdefault(row['split'], []).append(row['file'])
         how = 'by manifest.csv'
     else:
-        members = _sub_folder_splits(root)
-        how = 'by sub-folder'
-    if not members:
-        # Of all files, whatever their size: the splits ask for different sizes, and must agree on who is whose.
-        members = automatic_splits(tuple(_files_below(root)))
-        how = 'by a hash of the file name, 80:10:10; write a manifest.csv if pictures show the same object'
+        members, how = members_by_split(root)
         if not any(members.values()):
             raise ValueError(_nothing(shown, split, minimum_size))
     split, note = _stand_in(split, members, shown)
-    usable = _usable(root, members[split], minimum_size, shown, log)
+    usable = usable_pictures(root, members[split], minimum_size, log)
     if not usable.ids:
         raise ValueError(_nothing(shown, split, minimum_size))
     log(f'{shown}: {len(usable.ids)} pictures in {split}{note} (split {how})')
     return usable
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes; a ValueError of one line if there is no such file, or it is larger than `MAXIMUM_FILE_BYTES`."""
+    shown = pictures.printable(path)
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could block for ever
+            raise ValueError(f'{shown}: not a regular file')
+        if status.st_size > MAXIMUM_FILE_BYTES:
+            raise ValueError(f'{shown}: a file of more than {MAXIMUM_FILE_BYTES / 2**30:.0f} GiB')
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(f'{shown}: {(error.strerror or str(error)).lower()}') from error
+
+
+def existing_folder(folder: str | os.PathLike[str]) -> Path:
+    """The path of a folder that is there; a ValueError of one line if it is not."""
+    root = Path(folder).expanduser()
+    if not root.is_dir():
+        what = 'is not a folder' if root.exists() else 'does not exist'
+        raise ValueError(f'data folder {pictures.printable(root)} {what}')
+    return root
+
+
+def members_by_split(root: Path) -> tuple[dict[str, list[str]], str]:
+    """Files by split of a folder that has no manifest, and in words how they were split."""
+    members = _sub_folder_splits(root)
+    if members:
+        return members, 'by sub-folder'
+    # Of all files, whatever their size: the splits ask for different sizes, and must agree on who is whose.
+    members = automatic_splits(tuple(_files_below(root)))
+    return members, 'by a hash of the file name, 80:10:10; write a manifest.csv if pictures show the same object'
 
 
 def _nothing(shown: str, split: str, minimum_size: int) -> str:
@@ -93,10 +128,17 @@ def _stand_in(split: str, members: dict[str, list[str]], shown: str) -> tuple[st
     )
 
 
-def _read_manifest(path: Path) -> dict[str, list[str]]:
-    """Files by split, in the manifest's order; rows with an empty split are left out."""
-    members: dict[str, list[str]] = {}
-    split_of: dict[str, str] = {}
+def manifest_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a manifest, in its order, one per file; rows with an empty split are left out.
+
+    `split` comes out as 'train', 'validation' or 'test', `file` as a normalised path within the manifest's folder, and
+    every other column as its text without surrounding blanks.
+
+    Raises:
+        ValueError: it cannot be read, has no columns `file` and `split`, names a file outside its folder or in two
+            splits, or lists nothing; one line with the number of the line at fault.
+    """
+    found: dict[str, dict[str, str]] = {}
     shown = pictures.printable(path)
     try:
         with path.open(newline='', encoding='utf-8-sig') as file:
@@ -104,22 +146,23 @@ def _read_manifest(path: Path) -> dict[str, list[str]]:
             missing = {'file', 'split'} - set(rows.fieldnames or ())
             if missing:
                 raise ValueError(f'no column {" and ".join(sorted(missing))}; wanted: file, split')
-            for row in rows:
+            for line in rows:
                 where = f'line {rows.line_num}: '
-                name, split = (row['file'] or '').strip(), (row['split'] or '').strip().lower()
+                # A line with too many values has them under None, one with too few has None as the rest.
+                row = {column: (value or '').strip() for column, value in line.items() if isinstance(column, str)}
+                split = row['split'].lower()
                 if not split:
                     continue
                 if split not in _SPLIT_NAMES:
                     raise ValueError(f'{where}split {split!r}; valid are train, val (validation), test')
-                name = _inside(name, where)
-                if split_of.setdefault(name, _SPLIT_NAMES[split]) != _SPLIT_NAMES[split]:
-                    raise ValueError(f'{where}{name!r} is in two splits')
-                members.setdefault(_SPLIT_NAMES[split], []).append(name)
+                row |= {'file': _inside(row['file'], where), 'split': _SPLIT_NAMES[split]}
+                if found.setdefault(row['file'], row)['split'] != row['split']:
+                    raise ValueError(f'{where}{row["file"]!r} is in two splits')
     except (OSError, UnicodeError, csv.Error, ValueError) as error:
         raise ValueError(f'{shown}: {" ".join(str(error).split())}') from error
-    if not members:
+    if not found:
         raise ValueError(f'{shown}: lists no file with a split')
-    return {split: list(dict.fromkeys(files)) for split, files in members.items()}
+    return list(found.values())
 
 
 def _inside(name: str, where: str) -> str:
@@ -178,8 +221,9 @@ def automatic_splits(names: tuple[str, ...]) -> dict[str, list[str]]:
     return {split: sorted(part) for split, part in zip(('train', 'validation', 'test'), parts, strict=True)}
 
 
-def _usable(root: Path, names: list[str], minimum_size: int, shown: str, log: Callable[[str], None]) -> Pictures:
-    """Check every header; log those that cannot be used."""
+def usable_pictures(root: Path, names: list[str], minimum_size: int, log: Callable[[str], None]) -> Pictures:
+    """Those of the named files whose headers are of pictures that are large enough; the others are logged."""
+    shown = pictures.printable(root)
 
     def check(name: str) -> tuple[int, int] | str:
         try:
@@ -191,7 +235,8 @@ def _usable(root: Path, names: list[str], minimum_size: int, shown: str, log: Ca
         return size
 
     with ThreadPoolExecutor(_READERS) as pool:
-        checked = dict(zip(names, pool.map(check, names), strict=True))
+        results = tqdm.tqdm(pool.map(check, names), shown, len(names), leave=False, delay=2, unit=' pictures')
+        checked = dict(zip(names, results, strict=True))
     problems = [result for result in checked.values() if isinstance(result, str)]
     if problems:
         log(f'{shown}: {len(problems)} of {len(names)} files are left out:')

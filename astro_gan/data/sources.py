@@ -26,12 +26,15 @@ class Source:
         sizes: (height, width) of each.
         load: index -> uint8 `[H, W, 3]`. May be called from several threads. Raises ValueError, one line, if the
             picture cannot be read any more.
+        encoded: index -> the bytes of the picture's file, if there is one: of a JPEG, parts can be decoded. Threads and
+            errors as for `load`.
     """
 
     name: str
     ids: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
     load: Callable[[int], np.ndarray]
+    encoded: Callable[[int], bytes] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,7 +58,7 @@ def open_source(
     Args:
         split: 'train', 'validation' or 'test'.
         folder: a folder of pictures; empty to use `name`.
-        name: 'hubble_deep_field' (embedded) or any TensorFlow data set with an `image` feature.
+        name: 'hubble_deep_field' (embedded) or any TensorFlow data set with an `image` (or `hr`) feature.
         data_dir: where TensorFlow data sets are kept; None for `~/tensorflow_datasets`.
         minimum_size: pictures with a shorter side are left out; a crop has to fit.
         log: receives what was done and what was left out, one line at a time.
@@ -67,8 +70,8 @@ def open_source(
         raise ValueError(f'unknown split {split!r}; valid are {", ".join(SPLITS)}')
     if folder:
         found = folders.open_folder(folder, split, minimum_size, log)
-        return Source(str(folder), found.ids, found.sizes, found.load)
+        return Source(str(folder), found.ids, found.sizes, found.load, found.encoded)
     from astro_gan.data import datasets  # TensorFlow Datasets takes seconds to import
 
     opened = datasets.open_dataset(name, split, data_dir, minimum_size, log)
-    return Source(name, opened.ids, opened.sizes, opened.load)
+    return Source(name, opened.ids, opened.sizes, opened.load, opened.encoded)

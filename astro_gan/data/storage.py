@@ -1,11 +1,14 @@
 """Random crops of a source's pictures: from memory if they fit, decoded anew for every crop if not.
 
-Both ways give the same bits for the same picture and seed.
+Both ways give the same bits for the same picture and seed. Of a JPEG that has been decoded whole once, and so is known
+to be sound, later only the surroundings of the crop are decoded.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
+import io
 import os
 import threading
 import time
@@ -14,8 +17,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image, JpegImagePlugin
 
-from astro_gan.data import degradations
+from astro_gan.data import degradations, pictures
 from astro_gan.data.sources import Source
 
 # (picture number int64 [], seed int32 [2]) -> uint8 [S, S, 3]
@@ -104,9 +108,48 @@ def _next_good(number: int, good: list[bool]) -> int:
     return next(k % count for k in range(number, number + count) if good[k % count])
 
 
+def _part_of_jpeg(source: Source, number: int, y: int, x: int, size: int) -> np.ndarray | None:
+    """A square of a plain JPEG, uint8 `[size, size, 3]`; None if it has to be decoded whole, or cannot be read."""
+    if source.encoded is None or not _decoders_agree():
+        return None
+    try:
+        encoded = source.encoded(number)
+        if not encoded.startswith(b'\xff\xd8\xff'):
+            return None
+        header = JpegImagePlugin.JpegImageFile(io.BytesIO(encoded))
+        if header.size[::-1] != source.sizes[number] or header.mode != 'RGB' or header.getexif().get(0x0112, 1) != 1:
+            return None
+        return _decode_part(encoded, source.sizes[number], y, x, size)
+    except Exception:  # decoding it whole says what is wrong, or that nothing is
+        return None
+
+
+def _decode_part(encoded: bytes, whole: tuple[int, int], y: int, x: int, size: int) -> np.ndarray:
+    # Colour is stored at half the size, and interpolated beyond a pixel's own block: 16 pixels around make up for it.
+    top, left = max(0, y - 16), max(0, x - 16)
+    bottom, right = min(whole[0], y + size + 16), min(whole[1], x + size + 16)
+    window = [top, left, bottom - top, right - left]
+    part = tf.image.decode_and_crop_jpeg(encoded, window, channels=3, dct_method='INTEGER_ACCURATE').numpy()
+    return part[y - top : y - top + size, x - left : x - left + size]
+
+
+@functools.cache
+def _decoders_agree() -> bool:
+    """Whether TensorFlow decodes parts of a JPEG to the bits of Pillow, which may come with another JPEG library."""
+    noise = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    for subsampling in (0, 1, 2):  # 4:4:4, 4:2:2, 4:2:0
+        file = io.BytesIO()
+        Image.fromarray(noise).save(file, 'JPEG', quality=75, subsampling=subsampling)
+        whole = pictures.decode_picture(file.getvalue(), 'test')
+        if (_decode_part(file.getvalue(), (70, 90), 21, 33, 30) != whole[21:51, 33:63]).any():
+            return False
+    return True
+
+
 def _from_files(source: Source, crop_size: int, cache_bytes: int, log: Callable[[str], None]) -> CropReader:
     """Decode when asked; as many pictures as fit are kept, so that only the others are decoded again."""
     kept: dict[int, np.ndarray] = {}
+    sound: set[int] = set()
     unreadable: set[int] = set()
     lock = threading.Lock()
     room = cache_bytes
@@ -127,6 +170,7 @@ def _from_files(source: Source, crop_size: int, cache_bytes: int, log: Callable[
                         unreadable.add(candidate)
                         log(f'replaced by the next picture: {error}')
                 continue
+            sound.add(candidate)
             with lock:
                 if candidate not in kept and picture.nbytes <= room:
                     kept[candidate] = picture
@@ -134,8 +178,14 @@ def _from_files(source: Source, crop_size: int, cache_bytes: int, log: Callable[
             return picture
         raise ValueError(f'{source.name}: none of its {len(source)} pictures can be read')
 
-    def crop(number: np.int64, bits: np.ndarray) -> np.ndarray:
-        picture = picture_for(int(number))
+    def crop(picture_number: np.int64, bits: np.ndarray) -> np.ndarray:
+        number = int(picture_number)
+        if number in sound and number not in kept:
+            y, x = (int(b) % (side - crop_size + 1) for b, side in zip(bits, source.sizes[number], strict=True))
+            part = _part_of_jpeg(source, number, y, x, crop_size)
+            if part is not None:
+                return part
+        picture = picture_for(number)
         y, x = (int(b) % (side - crop_size + 1) for b, side in zip(bits, picture.shape[:2], strict=True))
         return picture[y : y + crop_size, x : x + crop_size]
 

@@ -86,7 +86,7 @@ def open_frame(
     name = printable(path)
     frame = read_frame(path, hdu=hdu)
     if frame.data.size > maximum_pixels:
-        raise ValueError(f'{name}: {too_large(*frame.data.shape, maximum_pixels)}')
+        raise ValueError(f'{name}: {too_large(frame.data.shape[0], frame.data.shape[1], maximum_pixels)}')
     try:
         chosen = choose_stretch(frame.data, stretch, bad=frame.bad)
     except ValueError as error:

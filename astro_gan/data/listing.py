@@ -1,0 +1,77 @@
+"""What a data set is to be built of: the pictures of a manifest or a folder, and what is known of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from astro_gan.data import folders, pictures
+from astro_gan.data.sources import SPLITS
+
+COLUMNS = ('id', 'group', 'credit', 'licence', 'page')
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A file (its path within the folder), the split that it goes to, and what is known of it; '' where nothing is."""
+
+    file: str
+    split: str
+    sha256: str = ''
+    id: str = ''
+    group: str = ''
+    credit: str = ''
+    licence: str = ''
+    page: str = ''
+
+
+def list_pictures(source: str | os.PathLike[str], log: Callable[[str], None]) -> tuple[Path, list[Picture]]:
+    """The folder and the pictures of a manifest or a folder, checked as a whole; no picture is decoded.
+
+    Raises:
+        ValueError: the manifest or the folder cannot be used, training or validation has no picture, or a group or a
+            file is in two splits; one line.
+    """
+    path = Path(source).expanduser()
+    if path.is_dir() and (path / 'manifest.csv').is_file():
+        path = path / 'manifest.csv'
+    if path.is_file():
+        shown, root = pictures.printable(path), path.parent
+        listed = [_of_row(row) for row in folders.manifest_rows(path)]
+    else:
+        root = folders.existing_folder(path)
+        shown = pictures.printable(root)
+        members, how = folders.members_by_split(root)
+        log(f'{shown}: split {how}')
+        listed = [
+            Picture(file=file, split=split, id=file)
+            for split in SPLITS
+            for file in folders.usable_pictures(root, members.get(split, []), 1, log).ids
+        ]
+    for split in ('train', 'validation'):
+        if not any(picture.split == split for picture in listed):
+            raise ValueError(f'{shown}: no picture in {split}, which training needs')
+    _check_apart(listed, shown)
+    return root, listed
+
+
+def _of_row(row: dict[str, str]) -> Picture:
+    known = {column: row.get(column, '') for column in COLUMNS}
+    known['licence'] = known['licence'] or row.get('license', '')
+    known['id'] = known['id'] or row['file']
+    return Picture(row['file'], row['split'], row.get('sha256', '').lower(), **known)
+
+
+def _check_apart(listed: list[Picture], shown: str) -> None:
+    """No object and no file in two splits: what is tested on must be new to the networks."""
+    first: dict[tuple[str, str], Picture] = {}
+    for picture in listed:
+        for kind, value in (('group', picture.group), ('sha256', picture.sha256)):
+            other = first.setdefault((kind, value), picture)
+            if value and other.split != picture.split:
+                raise ValueError(
+                    f'{shown}: {other.file} in {other.split} and {picture.file} in {picture.split} have the same '
+                    f'{kind} {value}; all pictures of one {kind} belong in one split'
+                )
