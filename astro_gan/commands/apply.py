@@ -61,7 +61,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         parser.add_argument(
             '--max-megapixels', type=_positive, default=1000, metavar='N', help='refuse larger inputs (default: 1000)'
         )
-        parser.add_argument('--beam_runner', metavar='NAME', help='run as an Apache Beam pipeline: DirectRunner, ...')
+        parser.add_argument(
+            '--beam_runner', '--beam-runner', metavar='NAME', help='run as an Apache Beam pipeline: DirectRunner, ...'
+        )
         parser.add_argument(
             '--beam_options', default='', metavar='"--key=value ..."', help='options of the Beam runner'
         )
