@@ -103,6 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
     if out.exists() and not out.is_dir():
         raise ValueError(f'{out}: is a file; -o names a folder')
     out.mkdir(parents=True, exist_ok=True)
+    print(f'{model.name}: {len(jobs)} file{"s" * (len(jobs) != 1)} to {out}/', flush=True)
     if arguments.beam_runner:
         try:
             from astro_gan.inference import beam
@@ -123,8 +124,8 @@ def run(arguments: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         counts = _with_progress(model, jobs, settings)
     made, finished, failed = counts
-    parts = [f'{made} made in {out}/', f'{finished} were finished' * bool(finished), f'{failed} failed' * bool(failed)]
-    print(f'{model.name}: ' + ', '.join(part for part in parts if part))
+    parts = [f'{made} made', f'{finished} were finished' * bool(finished), f'{failed} failed' * bool(failed)]
+    print(', '.join(part for part in parts if part))
     return 1 if failed else 0
 
 
