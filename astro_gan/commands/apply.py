@@ -134,22 +134,21 @@ def _with_progress(model: Any, jobs: list[Any], settings: Any) -> tuple[int, int
 
     from astro_gan.inference import files
 
-    total = sum(files.megapixels(source) for source, _ in jobs) * model.factor**2
-    form = '{desc}: {percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MP [{elapsed}<{remaining}, {rate_fmt}]'
-    with tqdm(total=total, unit='MP', bar_format=form, desc=model.name, disable=None) as bar:
+    estimates = {source: model.factor**2 * files.estimate_megapixels(source) for source, _ in jobs}
+    form = '{desc}{percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MP [{elapsed}<{remaining}, {rate_noinv_fmt}]'
+    with tqdm(total=sum(estimates.values()), unit='MP', bar_format=form, desc=model.name, disable=None) as bar:
 
-        def progress(megapixels: float) -> None:
-            # Sizes are estimates where a header does not tell them.
-            bar.total = max(bar.total, bar.n + megapixels)
-            bar.update(megapixels)
+        def start(source: str, megapixels: float) -> None:
+            bar.total += megapixels - estimates[source]
+            bar.set_description(os.path.basename(source))
 
         return files.apply_files(
             model,
             jobs,
             settings,
             fail=lambda line: bar.write(f'error: {line}', file=sys.stderr),
-            progress=progress,
-            start=bar.set_description,
+            progress=bar.update,
+            start=start,
             log=lambda line: bar.write(line, file=sys.stderr),
         )
 

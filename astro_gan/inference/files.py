@@ -25,6 +25,7 @@ FORMATS = ('png', 'jpg', 'tif', 'fits')
 SMALLEST = 64  # pixels on a side; networks have nothing to go by in less
 STRETCHES = ('asinh', 'zscale', 'log', 'linear')
 Progress = Callable[[float], Any]  # is told the megapixels of output that have been made since
+Start = Callable[[str, float], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +120,7 @@ def _output_name(path: str, format: str | None) -> str:
     return f'{stem}.fits' if fits_suffix else name
 
 
-def megapixels(path: str) -> float:
+def estimate_megapixels(path: str) -> float:
     """About how many megapixels a file has, from its header; 0 if it cannot be told."""
     try:
         if _is_fits(path):
@@ -146,7 +147,7 @@ def apply_files(
     *,
     fail: Callable[[str], None],
     progress: Progress,
-    start: Callable[[str], None] = lambda name: None,
+    start: Start = lambda source, megapixels: None,
     log: Callable[[str], None] = print,
 ) -> tuple[int, int, int]:
     """Apply a model to files; a file that fails does not stop the others.
@@ -154,7 +155,7 @@ def apply_files(
     Args:
         fail: is told one line for each file that fails.
         progress: is told the megapixels that have been made.
-        start: is told the name of each file as it begins.
+        start: is told each input, as it is opened, and how many megapixels it will make.
         log: is told other things worth knowing.
 
     Returns:
@@ -162,9 +163,8 @@ def apply_files(
     """
     made = finished = failed = 0
     for source, target in jobs:
-        start(os.path.basename(source))
         try:
-            if apply_file(model, source, target, settings, progress=progress, log=log):
+            if apply_file(model, source, target, settings, progress=progress, start=start, log=log):
                 made += 1
             else:
                 finished += 1
@@ -181,6 +181,7 @@ def apply_file(
     settings: Settings,
     *,
     progress: Progress = lambda megapixels: None,
+    start: Start = lambda source, megapixels: None,
     log: Callable[[str], None] = print,
 ) -> bool:
     """Apply a model to one file; False if `settings.resume` finds it finished.
@@ -199,10 +200,12 @@ def apply_file(
         raise ValueError(f'{name}: a picture has no data values to write as FITS; choose another --format')
     if min(opened.height, opened.width) < SMALLEST:
         raise ValueError(f'{name}: {opened.width}x{opened.height} pixels; at least {SMALLEST}x{SMALLEST} are needed')
+    megapixels = model.factor**2 * opened.height * opened.width / 1e6
+    start(source, megapixels)
     more = {'stretch': dataclasses.asdict(opened.stretch)} if fits_input else {}
     made = provenance.describe(model, source, settings.deciding(), **more)
     if settings.resume and provenance.is_finished(target, made):
-        progress(model.factor**2 * opened.height * opened.width / 1e6)
+        progress(megapixels)
         return False
     if target.exists() and not settings.overwrite:
         hint = '; it was made otherwise' if settings.resume else ''
