@@ -1,49 +1,53 @@
-"""Exported models: a directory with weights, a description and a StableHLO program.
+"""Exported models: directories, each with a description and one form of the model.
 
-weights.safetensors   tensors 'params/...' and 'batch_stats/...'; of a chain '0/params/...', '1/params/...'
-model.json            task, generator and its fields, ranges, training data, metrics, versions, hash of the weights
-model.stablehlo       `jax.export` artefact, weights included; any batch, height and width; for cpu and cuda
+Every form has model.json: task, generator and its fields, ranges, training data, metrics, versions, the hash of the
+weights, and the hashes of the other files. Beside it stand
 
-A colorizer's files take a gray picture and give the coloured one: what stands around the network is part of them.
-`astro_gan.model` reads the directories back.
+    safetensors   weights.safetensors: tensors 'params/...' and 'batch_stats/...', of a chain '0/params/...';
+                  and model.stablehlo. This form is what `astro_gan.model.load_model` reads.
+    stablehlo     model.stablehlo: a `jax.export` artefact, weights included, for cpu and cuda
+    savedmodel    saved_model.pb, variables/ ...: TensorFlow; `astro_gan.export_tensorflow`
+    onnx          model.onnx: `astro_gan.export_onnx`
+
+The programs take images `[batch, height, width, channels]` in [0, 1] of any batch, height and width. A colorizer's take
+a gray picture and give the coloured one: what stands around the network is part of them. They are `Model.forward`:
+without tiles, and with the colours predicted at the picture's own scale.
 """
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import hashlib
+import importlib.util
 import json
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import flax
 import jax
-import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
 import astro_gan
-from astro_gan.model import FORMAT, Model, Network, load_model
+from astro_gan.export_forms import COLOUR_TOLERANCE, FORMS, NEEDED, TOLERANCE, greatest_difference
+from astro_gan.model import FORMAT, Model, Network, read_description
 from astro_gan.models import make_generator
 
-TOLERANCE = 1e-3  # in units of the output's range; float32 rounding stays far below
 # What a chain's description takes over from its parts' and what it leaves to them.
-_OF_PARTS = ('task', 'factor', 'generator', 'input', 'output', 'reduction', 'name', 'training_data', 'degradation')
+_OF_PARTS = (
+    ('task', 'factor', 'generator', 'input', 'output', 'reduction', 'name')
+    + ('training_data', 'degradation', 'metrics', 'licence')
+)  # fmt: skip
 
 
-def _flatten(variables: Any, dtype: Any) -> dict[str, np.ndarray]:
-    flat = flax.traverse_util.flatten_dict(variables, sep='/')
+def _flatten(model: Model, dtype: Any) -> dict[str, np.ndarray]:
+    tree = {str(at): own for at, own in enumerate(model.variables)} if model.task == 'enhance' else model.variables[0]
+    flat = flax.traverse_util.flatten_dict(tree, sep='/')
     return {name: np.ascontiguousarray(value, dtype) for name, value in flat.items()}
-
-
-def stablehlo(forward: Callable[[jax.Array], jax.Array], channels: int) -> bytes:
-    """The forward pass for any batch, height and width, on cpu and cuda."""
-    batch, height, width = jax.export.symbolic_shape('b, h, w')
-    spec = jax.ShapeDtypeStruct((batch, height, width, channels), jnp.float32)
-    return bytes(jax.export.export(jax.jit(forward), platforms=('cpu', 'cuda'))(spec).serialize())
 
 
 def versions() -> dict[str, str]:
@@ -54,7 +58,7 @@ def versions() -> dict[str, str]:
 def export_model(
     params: Any, batch_stats: Any, description: dict[str, Any], directory: str | Path
 ) -> tuple[Path, float]:
-    """Write one generator as an exported model; see `write_model`.
+    """Write one generator as an exported model of the form 'safetensors', replacing an earlier one; see `write_model`.
 
     Args:
         params: of the generator.
@@ -65,7 +69,7 @@ def export_model(
     variables = {'params': params} | ({'batch_stats': batch_stats} if batch_stats else {})
     variables = jax.tree.map(lambda x: np.asarray(x, np.float32), variables)
     generator = make_generator(description['generator']['name'], **description['generator']['fields'])
-    return write_model(Model(description, (Network(description, generator, variables),)), directory)
+    return write_model(Model(description, (Network(description, generator, variables),)), directory, overwrite=True)
 
 
 def join(models: Sequence[Model], name: str = '') -> Model:
@@ -91,66 +95,144 @@ def join(models: Sequence[Model], name: str = '') -> Model:
     return Model(description, networks)
 
 
-def write_model(model: Model, directory: str | Path, *, dtype: Any = np.float32) -> tuple[Path, float]:
-    """Write an exported model, whole or not at all; an earlier export in `directory` is replaced.
+def to_half(model: Model) -> Model:
+    """The model with its weights rounded to float16 (and still kept as float32).
+
+    Raises:
+        ValueError: a weight is beyond the range of float16.
+    """
+    for name, value in _flatten(model, np.float32).items():
+        if np.abs(value).max(initial=0) > np.finfo(np.float16).max:
+            raise ValueError(f'{model.name}: {name} is beyond the range of float16; export its weights as float32')
+    networks = [
+        Network(
+            network.description,
+            network.generator,
+            jax.tree.map(lambda x: np.asarray(x, np.float16).astype(np.float32), network.variables),
+        )
+        for network in model.networks
+    ]
+    weights = dict(model.description.get('weights', {}))
+    if 'sha256' in weights:
+        weights['rounded_from'] = weights.pop('sha256')
+    return Model({**model.description, 'weights': weights}, tuple(networks))
+
+
+def write_model(
+    model: Model, directory: str | Path, *, form: str = 'safetensors', dtype: Any = np.float32, overwrite: bool = False
+) -> tuple[Path, float]:
+    """Write an exported model, whole or not at all, verified against the live one.
 
     Args:
         model: to be written.
         directory: to be made.
-        dtype: of the stored weights; with float16 the model changes a little: what is written is what is verified.
+        form: one of `export_forms.FORMS`.
+        dtype: of the weights in the form 'safetensors'; float16 wants a model that has gone through `to_half`.
+        overwrite: replace an earlier export in `directory`.
 
     Returns:
-        The directory, and the largest difference between the live model, the reloaded one and the StableHLO program
-        on random images.
+        The directory, and the largest difference between the live model and what was written, run by its own runtime
+        on `export_forms.sample_images`.
 
     Raises:
-        ValueError: `directory` exists and is no exported model.
-        RuntimeError: the written forms do not agree.
+        ValueError: `directory` exists, and may not or shall not be replaced; unknown form; a package is missing.
+        RuntimeError: the written form does not agree with the model.
+        OSError: the directory cannot be written.
     """
+    if form not in FORMS:
+        raise ValueError(f'form {form!r} is unknown; valid are {", ".join(FORMS)}')
+    missing = [name for name in NEEDED.get(form, ()) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"{form} needs {' and '.join(missing)}, not installed here: pip install 'astro_gan[{form}]'")
     directory = Path(directory)
-    if directory.exists() and not (directory / 'model.json').exists():
-        raise ValueError(f'{directory}: exists and is no exported model; choose another directory')
-    tree = dict(enumerate(model.variables)) if model.task == 'enhance' else model.variables[0]
-    flat = _flatten({str(key): value for key, value in tree.items()}, dtype)
-    weights = safetensors.numpy.save(flat)
-    digest = hashlib.sha256(weights).hexdigest()
-    described = {**model.description, 'versions': versions()}
-    full = {'format': FORMAT, **described, 'weights': {**model.description.get('weights', {}), 'sha256': digest}}
-
-    temporary = directory.with_name(f'.{directory.name}.tmp')
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    (temporary / 'weights.safetensors').write_bytes(weights)
-    (temporary / 'model.json').write_text(json.dumps(full, indent=2) + '\n')
-    stored = load_model(temporary)
-    forward = functools.partial(stored.forward, stored.variables)
-    (temporary / 'model.stablehlo').write_bytes(stablehlo(forward, model.channels))
-    difference = _verify(model if dtype == np.float32 else stored, stored, temporary)
-    old = directory.with_name(f'.{directory.name}.old')
-    shutil.rmtree(old, ignore_errors=True)
-    if not difference < TOLERANCE:
-        shutil.rmtree(temporary)
-        raise RuntimeError(f'{directory}: the exported forms differ by {difference:.1e}; nothing was exported')
-    if directory.exists():
-        directory.rename(old)
-    temporary.rename(directory)
-    shutil.rmtree(old, ignore_errors=True)
+    _check_target(directory, overwrite)
+    tensors = _flatten(model, dtype)
+    weights = safetensors.numpy.save(tensors)
+    about = {'sha256': hashlib.sha256(weights).hexdigest(), 'dtype': np.dtype(dtype).name}
+    about |= {'parameters': sum(value.size for name, value in tensors.items() if 'batch_stats/' not in name)}
+    described: dict[str, Any] = {key: value for key, value in model.description.items() if key != 'files'}
+    described |= {'format': FORMAT, 'form': form, 'versions': versions()}
+    described['weights'] = {**model.description.get('weights', {}), **about, 'bytes': len(weights)}
+    with _whole(directory) as folder:
+        _write_description(folder, described)
+        difference = greatest_difference(model, FORMS[form](model, folder, weights))
+        if not difference <= (COLOUR_TOLERANCE if model.networks[0].colorizes else TOLERANCE):
+            raise RuntimeError(f'{directory}: the exported forms differ by {difference:.1e}; nothing was exported')
+        files = {name: digest for name, digest in _digests(folder).items() if name != 'model.json'}
+        _write_description(folder, {**described, 'files': files})
     return directory, difference
 
 
-def _verify(live: Model, reloaded: Model, directory: Path) -> float:
-    """Largest difference between the live model, the files' model and the StableHLO program, on two odd sizes."""
-    program = jax.export.deserialize(bytearray((directory / 'model.stablehlo').read_bytes()))
-    largest = 0.0
-    for images in sample_images(live):
-        expected = np.asarray(jax.jit(live.forward)(live.variables, images))
-        for other in (jax.jit(reloaded.forward)(reloaded.variables, images), program.call(images)):
-            largest = max(largest, float(np.abs(expected - np.asarray(other)).max()))
-    return largest
+def _write_description(folder: Path, description: dict[str, Any]) -> None:
+    (folder / 'model.json').write_text(json.dumps(description, indent=2) + '\n')
 
 
-def sample_images(model: Model) -> list[np.ndarray]:
-    """Random images of two odd sizes, one of them a batch: what exported forms are compared on."""
-    smallest = max(16, model.smallest)
-    shapes = ((1, smallest + 1, smallest + 7), (2, smallest + 8, smallest))
-    return [np.random.default_rng(0).random((*shape, model.channels), np.float32) for shape in shapes]
+def _check_target(directory: Path, overwrite: bool) -> None:
+    """ValueError unless `directory` can be made, or is an export with nothing else in it and may be replaced."""
+    if not os.path.lexists(directory):
+        return
+    try:
+        description = read_description(directory)
+    except ValueError as error:
+        raise ValueError(f'{directory}: exists and is no exported model; choose another directory') from error
+    known = {'model.json', 'weights.safetensors', 'model.stablehlo', *_files(description)}
+    for path in sorted(directory.rglob('*')):
+        if not path.is_dir() and path.relative_to(directory).as_posix() not in known:
+            raise ValueError(f'{path}: not written by an export, and would be lost; move it away first')
+    if not overwrite:
+        raise ValueError(
+            f'{directory}: holds an exported model; choose another directory, or --overwrite to replace it'
+        )
+
+
+@contextlib.contextmanager
+def _whole(directory: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `directory` if all goes well and vanishes if not."""
+    directory = Path(os.path.realpath(directory))  # a link stays one
+    temporary, old = (directory.with_name(f'.{directory.name}.{ending}') for ending in ('tmp', 'old'))
+    try:
+        for path in (temporary, old):
+            shutil.rmtree(path, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        if directory.exists():
+            directory.rename(old)
+        try:
+            temporary.rename(directory)
+        except BaseException:
+            if old.exists():
+                old.rename(directory)
+            raise
+    except OSError as error:  # some name no file
+        raise OSError(f'{directory}: cannot be written ({(error.strerror or str(error)).lower()})') from error
+    finally:
+        for path in (temporary, old):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _files(description: dict[str, Any]) -> dict[str, Any]:
+    """The hashes that a description has, by file name."""
+    files = description.get('files')  # not in the first exports
+    return files if isinstance(files, dict) else {'weights.safetensors': description['weights']['sha256']}
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of all files below a folder, by their names relative to it."""
+    found = {}
+    for path in sorted(folder.rglob('*')):
+        if path.is_file():
+            with path.open('rb') as file:
+                found[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, 'sha256').hexdigest()
+    return found
+
+
+def check_files(directory: Path) -> None:
+    """Compare an exported model's files with the hashes in its description; ValueError names the first that differs."""
+    found = _digests(directory)
+    for name, digest in _files(read_description(directory)).items():
+        if name not in found:
+            raise ValueError(f'{directory / name}: missing; export the model again')
+        if found[name] != digest:
+            raise ValueError(
+                f'{directory / name}: does not match the hash in model.json; it was changed or damaged: export again'
+            )

@@ -26,7 +26,7 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # see train_step.py
 import numpy as np
 from PIL import Image
 
-from astro_gan.inference.render import TILE, ArraySource, halo, render
+from astro_gan.inference.render import TILES, ArraySource, halo, render
 from astro_gan.inference.tiling import spans
 from astro_gan.model import Model, load_model
 from benchmarks.train_step import cpu_name
@@ -45,8 +45,8 @@ def tiled(forward: Callable[[np.ndarray], np.ndarray], margin: int, factor: int)
     def upscale(image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
         output = np.empty((factor * height, factor * width, 3), np.float32)
-        for y in spans(height, TILE, margin):
-            for x in spans(width, TILE, margin):
+        for y in spans(height, TILES['cpu'], margin):
+            for x in spans(width, TILES['cpu'], margin):
                 window = forward(image[y.window : y.window + y.size, x.window : x.window + x.size])
                 rows, columns = (slice(factor * (s.start - s.window), factor * (s.stop - s.window)) for s in (y, x))
                 output[factor * y.start : factor * y.stop, factor * x.start : factor * x.stop] = window[rows, columns]
