@@ -22,7 +22,7 @@ WHITE = (0.95047, 1.0, 1.08883)
 EPSILON = 0.008856  # where the cube root of CIE 1976 gives way to a straight line
 SLOPE = 7.787
 
-_BISECTIONS = 12  # of the chroma, from 128: to 0.03 CIE units
+_BISECTIONS = 16  # of the chroma, from 128: to 0.002 CIE units
 _LARGEST = 128.0  # a* or b*; sRGB colours stay below 110
 # Of linear RGB. Above the rounding errors of the conversions, so that the gamut's own surface lies inside; at black,
 # where it matters most, it is 0.009 of L*.
@@ -121,7 +121,7 @@ def fit_gamut(lab: jax.Array) -> jax.Array:
     """The most saturated sRGB colours with the lightness and the hue of `lab`, and no more than its chroma.
 
     L* is clipped to [0, 100]; where the colour is outside sRGB, a* and b* shrink towards gray together (bisection to
-    0.03 CIE units). A colour inside stays exactly as it is. NaN and infinity give NaN in that pixel alone.
+    0.002 CIE units). A colour inside stays exactly as it is. NaN and infinity give NaN in that pixel alone.
 
     Args:
         lab: `[..., 3]`.

@@ -33,7 +33,7 @@ import numpy as np
 import safetensors.numpy
 
 import astro_gan
-from astro_gan.export_forms import COLOUR_TOLERANCE, FORMS, NEEDED, TOLERANCE, greatest_difference
+from astro_gan.export_forms import FORMS, NEEDED, TOLERANCE, greatest_difference
 from astro_gan.model import FORMAT, Model, Network, read_description
 from astro_gan.models import make_generator
 
@@ -156,7 +156,7 @@ def write_model(
     with _whole(directory) as folder:
         _write_description(folder, described)
         difference = greatest_difference(model, FORMS[form](model, folder, weights))
-        if not difference <= (COLOUR_TOLERANCE if model.networks[0].colorizes else TOLERANCE):
+        if not difference <= TOLERANCE:
             raise RuntimeError(f'{directory}: the exported forms differ by {difference:.1e}; nothing was exported')
         files = {name: digest for name, digest in _digests(folder).items() if name != 'model.json'}
         _write_description(folder, {**described, 'files': files})
