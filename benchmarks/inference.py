@@ -89,8 +89,9 @@ def span(name: str = 'spanx4_ch52') -> Upscale | None:
     net.load_model(str(folder / f'{name}.bin'))
 
     def forward(window: np.ndarray) -> np.ndarray:
+        planes = np.ascontiguousarray(window.transpose(2, 0, 1), np.float32)  # named: ncnn does not keep it alive
         with net.create_extractor() as extractor:
-            extractor.input('data', ncnn.Mat(np.ascontiguousarray(window.transpose(2, 0, 1), np.float32)))
+            extractor.input('data', ncnn.Mat(planes))
             return np.array(extractor.extract('output')[1]).transpose(1, 2, 0)
 
     return tiled(forward, 20, 4)  # 20 3x3 convolutions
