@@ -6,7 +6,7 @@ import dataclasses
 import glob
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -268,7 +268,6 @@ def _write_picture(
     log: Callable[[str], None],
 ) -> None:
     factor = model.factor
-    height, width = factor * source.height, factor * source.width
     like = source if isinstance(source, pictures.PictureSource) else None
     suffix = os.path.splitext(target.name)[1].lower()
     kind = settings.format or pictures.SUFFIXES.get(suffix) or (like.kind if like else 'png')
@@ -276,24 +275,29 @@ def _write_picture(
     alpha = like.alpha if like and kind != 'jpg' else None
     if like and like.alpha is not None and alpha is None:
         log(f'{source.path}: a jpg file has no transparency; it is left out')
-    with pictures.picture_writer(
-        target,
-        kind,
-        height,
-        width,
-        like=like,
-        comment=json.dumps(made),
-        notice=provenance.NOTICE,
-        software=provenance.SOFTWARE,
-    ) as write:
+
+    def strips() -> Iterator[np.ndarray]:
         top = 0
         for strip in render(model.networks, source, tile=settings.tile, reduction=settings.reduction, log=log):
             levels = to_levels(strip, dtype)
             if alpha is not None:
                 levels = np.concatenate([levels, to_levels(_alpha(source, strip, top, factor), dtype)], axis=-1)
-            write(levels)
+            yield levels
             top += strip.shape[0]
             progress(strip.shape[0] * strip.shape[1] / 1e6)
+
+    bands = (3 if model.channels == 1 or source.channels == 3 else 1) + (alpha is not None)
+    pictures.write_picture(
+        target,
+        kind,
+        (factor * source.height, factor * source.width, bands),
+        dtype,
+        strips(),
+        like=like,
+        comment=json.dumps(made),
+        notice=provenance.NOTICE,
+        software=provenance.SOFTWARE,
+    )
 
 
 def _alpha(source: pictures.PictureSource, strip: np.ndarray, top: int, factor: int) -> np.ndarray:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyvips
+import tifffile
 
 from astro_gan.data.pictures import printable
 
@@ -168,27 +169,26 @@ def open_picture(path: str | os.PathLike[str], *, maximum_pixels: int = MAXIMUM_
     return PictureSource(name, kind, colors, alpha, original)
 
 
-@contextmanager
-def picture_writer(
+def write_picture(
     target: Path,
     kind: str,
-    height: int,
-    width: int,
+    shape: tuple[int, int, int],
+    dtype: Any,
+    strips: Iterable[np.ndarray],
     *,
     like: PictureSource | None,
     comment: str,
     notice: str,
     software: str,
-) -> Iterator[Callable[[np.ndarray], None]]:
+) -> None:
     """Write a picture strip by strip; it appears under its name when all is there, or not at all.
-
-    Yields:
-        A function to be called with `[rows, width, bands]` of uint8 or uint16, top to bottom.
 
     Args:
         target: the file.
         kind: 'jpg', 'png' or 'tif'.
-        height, width: of the whole picture.
+        shape: of the whole picture, `[height, width, bands]`; two or four bands end with alpha.
+        dtype: np.uint8 or np.uint16.
+        strips: `[rows, width, bands]`, top to bottom.
         like: whose colour profile, EXIF and other metadata go along (None: none).
         comment: JSON that says what made the picture, one line.
         notice: a sentence for readers.
@@ -198,35 +198,33 @@ def picture_writer(
         ValueError: the format cannot hold that size.
         OSError: no room for it.
     """
+    height, width, bands = shape
+    size = height * width * bands * np.dtype(dtype).itemsize
     check_size(target, kind, height, width)
-    raw, encoded = (target.with_name(f'.{target.name}.{part}') for part in ('pixels', f'tmp.{kind}'))
-    shape: list[Any] = []
+    _check_room(target, size)
+    # First as plain TIFF, which libvips reads row by row. (A file of bare pixels it would map into memory, all of it.)
+    pixels, encoded = (target.with_name(f'.{target.name}.{part}') for part in ('pixels.tif', f'tmp.{kind}'))
     try:
-        with open(raw, 'wb') as file:
-
-            def write(strip: np.ndarray) -> None:
-                if not shape:
-                    shape.extend((strip.shape[-1], strip.dtype))
-                    _check_room(target, height * width * strip.shape[-1] * strip.dtype.itemsize)
-                strip.tofile(file)
-
-            yield write
-        bands, dtype = shape
-        pixel = bands * dtype.itemsize
-        image = pyvips.Image.rawload(os.fspath(raw), width, height, pixel, access='sequential')
-        interpretation = {(1, 1): 'b-w', (1, 2): 'grey16', (3, 1): 'srgb', (3, 2): 'rgb16'}
-        image = image.copy(
-            format='uchar' if dtype == np.uint8 else 'ushort',
-            bands=bands,
-            interpretation=interpretation[1 if bands < 3 else 3, dtype.itemsize],
-        )
+        with tifffile.TiffWriter(pixels, bigtiff=True) as file:
+            file.write(
+                (row if bands > 1 else row[..., 0] for strip in strips for row in strip),
+                shape=shape if bands > 1 else shape[:2],
+                dtype=dtype,
+                rowsperstrip=1,
+                photometric='rgb' if bands > 2 else 'minisblack',
+                planarconfig='contig' if bands > 1 else None,
+                extrasamples=['unassalpha'] if bands in (2, 4) else None,
+                metadata=None,
+            )
+        image = pyvips.Image.tiffload(os.fspath(pixels), access='sequential', unlimited=True)
+        image = image.copy()  # of its own, so that it can be described
         _describe(image, like, bands, comment=comment, notice=notice, software=software)
-        _save(image, encoded, kind, height * width * pixel)
+        _save(image, encoded, kind, size)
         os.replace(encoded, target)
     except pyvips.Error as error:
         raise OSError(f'{target}: cannot be written ({" ".join(str(error.detail or error).split())})') from None
     finally:
-        for path in (raw, encoded):
+        for path in (pixels, encoded):
             path.unlink(missing_ok=True)
 
 
