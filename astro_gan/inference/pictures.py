@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -219,7 +221,8 @@ def write_picture(
         image = pyvips.Image.tiffload(os.fspath(pixels), access='sequential', unlimited=True)
         image = image.copy()  # of its own, so that it can be described
         _describe(image, like, bands, comment=comment, notice=notice, software=software)
-        _save(image, encoded, kind, size)
+        with _interruptible(image):
+            _save(image, encoded, kind, size)
         os.replace(encoded, target)
     except pyvips.Error as error:
         raise OSError(f'{target}: cannot be written ({" ".join(str(error.detail or error).split())})') from None
@@ -275,6 +278,32 @@ def _plain(image: pyvips.Image, field: str) -> str:
     if field not in image.get_fields():
         return ''
     return image.get(field).rsplit(' (', 1)[0].strip()
+
+
+@contextmanager
+def _interruptible(image: pyvips.Image) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the encoding; libvips alone would notice them when all is done, minutes later."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+
+    def stop(signum: int, frame: Any) -> None:
+        caught.append(signum)
+        image.set_kill(True)
+
+    image.set_progress(True)
+    image.signal_connect('eval', lambda image, progress: None)  # comes back to Python, where signals are handled
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except pyvips.Error:
+        if caught:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _save(image: pyvips.Image, path: Path, kind: str, size: int) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from PIL import Image, ImageCms
 from PIL.ExifTags import Base
 
 from astro_gan import cli
+from astro_gan.inference.pictures import check_size, write_picture
 from astro_gan.model import load_model
 
 NOTICE = 'generated detail: not for photometry'
@@ -320,7 +323,21 @@ def test_interrupted_run_leaves_nothing_half_written(run, gray_picture, tmp_path
 
 def test_a_format_that_cannot_hold_the_size(tmp_path):
     """JPEG ends at 65500 pixels; the line says what can hold more."""
-    from astro_gan.inference.pictures import check_size
-
     with pytest.raises(ValueError, match=r'70000x10 pixels are more than a jpg file can hold; choose --format tif'):
         check_size(tmp_path / 'a.jpg', 'jpg', 10, 70000)
+
+
+def test_interrupt_ends_the_encoding(tmp_path):
+    """Ctrl-C while libvips encodes ends it at once; neither the picture nor anything temporary is left."""
+
+    def strips():
+        rng = np.random.default_rng(0)
+        for _ in range(40):
+            yield rng.integers(0, 256, (100, 4000, 3), np.uint8)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    options = {'like': None, 'comment': '{}', 'notice': '', 'software': ''}
+    with pytest.raises(KeyboardInterrupt):
+        write_picture(tmp_path / 'a.png', 'png', (4000, 4000, 3), np.uint8, strips(), **options)
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
