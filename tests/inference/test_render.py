@@ -27,7 +27,7 @@ def test_colour_keeps_lightness_and_depth(dtype):
     colored = colorizer()(gray[..., 0])
     assert (colored.shape, colored.dtype) == ((80, 70, 3), dtype)
     assert np.ptp(colored.astype(float) / white, axis=-1).max() > 0.1
-    before, after = (np.asarray(lightness(x.astype(np.float32) / white)) for x in (gray, colored))
+    before, after = (np.asarray(jax.jit(lightness)(x.astype(np.float32) / white)) for x in (gray, colored))
     # The gamut's tolerance is 0.01; one level of 8 bits is up to 0.3 of L* in each channel.
     assert np.abs(before - after).max() < (0.35 if dtype == np.uint8 else 0.02)
 
@@ -40,9 +40,11 @@ def test_colours_come_from_the_working_scale():
     expected = np.asarray(resize_bicubic(gray[None], 70, 80))[0]
     np.testing.assert_allclose(small, np.clip(expected, 0, 1), atol=1e-5)
     chroma = chroma_map(network, source, 2)
-    np.testing.assert_allclose(chroma, np.asarray(network.chroma(network.variables, small[None]))[0], atol=1e-3)
+    np.testing.assert_allclose(
+        chroma, np.asarray(jax.jit(network.chroma)(network.variables, small[None]))[0], atol=1e-3
+    )
     colored = np.concatenate(list(render(model.networks, source, reduction=2, tile=33)))
-    ab = np.asarray(rgb_to_lab(colored))[..., 1:]
+    ab = np.asarray(jax.jit(rgb_to_lab)(colored))[..., 1:]
     enlarged = np.asarray(resize_bicubic(chroma[None], 140, 160))[0]
     # Where the colour fits into sRGB it is the enlarged one.
     close = np.abs(ab - enlarged).max(-1) < 0.1
