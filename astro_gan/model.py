@@ -225,6 +225,8 @@ def read_description(directory: Path) -> dict[str, Any]:
         if description['task'] not in TASKS:
             raise ValueError(f'task {description["task"]!r} is none of {", ".join(TASKS)}')
         description['weights']['sha256']
+        if description['task'] == 'enhance' and not description['parts']:
+            raise ValueError('a chain of no networks')
         for part in description['parts'] if description['task'] == 'enhance' else [description]:
             dict(part['generator']['fields'], name=part['generator']['name'], factor=int(part['factor']))
             int(part['input']['channels'])
@@ -248,12 +250,23 @@ def _read_weights(directory: Path, digest: str) -> dict[str, Any]:
 
 
 def _make_network(description: dict[str, Any], variables: dict[str, Any], directory: Path) -> Network:
-    name = description['generator']['name']
-    generator = make_generator(name, **description['generator']['fields'])
-    size, channels = description['input'].get('smallest', 16), description['input']['channels']
-    spec = jax.eval_shape(
-        lambda key: generator.init(key, jnp.zeros((1, size, size, channels)), train=False), jax.random.key(0)
-    )
+    name, factor = description['generator']['name'], int(description['factor'])
+    try:
+        generator = make_generator(name, **description['generator']['fields'])
+        size = int(description['input'].get('smallest', 16))
+        image = jnp.zeros((1, size, size, int(description['input']['channels'])))
+        output, spec = jax.eval_shape(
+            lambda key: generator.init_with_output(key, image, train=False), jax.random.key(0)
+        )
+        if description['task'] == 'colorization':
+            channels = (1, colorization.CHANNELS[description['generator']['fields']['space']])
+        else:
+            channels = (3, 3)
+        if (image.shape[-1], *output.shape[1:]) != (channels[0], factor * size, factor * size, channels[1]):
+            raise ValueError(f'{image.shape} becomes {output.shape}, which is not factor {factor} of this task')
+    except Exception as error:  # whatever a module makes of fields that are no fields
+        reason = ' '.join(str(error).split()) or type(error).__name__
+        raise ValueError(f'{directory}/model.json: its network cannot be made ({reason})') from error
     expected, found = (
         {path: value.shape for path, value in flax.traverse_util.flatten_dict(tree, sep='/').items()}
         for tree in (spec, variables)

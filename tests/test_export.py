@@ -127,3 +127,23 @@ def test_export_replaces_an_export_and_nothing_else(exported):
     other.mkdir()
     with pytest.raises(ValueError, match='is no exported model'):
         export_model(net.params, net.batch_stats, description('srresnet'), other)
+
+
+@pytest.mark.parametrize(
+    ('before', 'after'),
+    [
+        ('"factor": 2,', '"factor": 3,'),
+        ('"channels": 3', '"channels": 1'),
+        ('"features": 4', '"features": "x"'),
+        ('"task": "super_resolution"', '"task": "colorization"'),
+        ('"task": "super_resolution"', '"parts": [], "task": "enhance"'),
+    ],
+)
+def test_a_changed_description_is_noticed(exported, tmp_path, before, after):
+    """A description that a hand has spoiled gives one line, not a picture that is wrong, nor a traceback."""
+    directory = copy(exported[0], tmp_path)
+    text = (directory / 'model.json').read_text()
+    assert before in text
+    (directory / 'model.json').write_text(text.replace(before, after, 1))
+    with pytest.raises(ValueError, match=r'model\.json: (its network cannot be made|not the description)'):
+        load_model(directory)

@@ -81,7 +81,7 @@ def _facts(description: dict[str, Any], directory: Path) -> dict[str, str]:
     path = directory / 'weights.safetensors'
     size = path.stat().st_size if path.is_file() else weights.get('bytes')
     parameters = weights.get('parameters')
-    forms = _COLOUR if 'l1_ab' in metrics else _LIGHT
+    forms = _COLOUR if description.get('task') == 'colorization' else _LIGHT
     measured = [form.format(metrics[key]) for key, form in forms.items() if isinstance(metrics.get(key), float)]
     return {
         'task': _text(description.get('task')),

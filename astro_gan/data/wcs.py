@@ -42,6 +42,7 @@ def enlarged_header(header: fits.Header, factor: float, shape: tuple[int, ...]) 
         SIP A, B, AP, BP: A'_ij = A_ij s^(1 - i - j), A_DMAX' = s A_DMAX (Shupe et al. 2005, ASPC 347, 491)
         IRAF physical coordinates: LTM' = s LTM, LTV' = s (LTV - 1/2) + 1/2
         plate solutions of the Digitized Sky Survey: CNPIX' = s CNPIX, XPIXELSZ' = XPIXELSZ / s
+        areas of a pixel (JWST): PIXAR_SR' = PIXAR_SR / s^2, PIXAR_A2 too
 
     Polynomials in world units (PV, TNX and ZPX) hold as they are. Lookup tables (CPDIS, D2IMDIS) lie in further
     extensions and are left out; a HISTORY card says so, with the size of the correction where the header has it.
@@ -107,6 +108,7 @@ def _rules(header: fits.Header, s: float) -> list[tuple[re.Pattern, Callable[[fl
         (re.compile('LTM[12]_[12]'), times),
         (re.compile('CNPIX[12]'), times),
         (re.compile('[XY]PIXELSZ'), divided),
+        (re.compile('PIXAR_(SR|A2)'), lambda value, match: value / s**2),  # JWST: a pixel's area on the sky
     ]
 
 

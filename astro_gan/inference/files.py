@@ -70,25 +70,27 @@ def find_jobs(inputs: Iterable[str], out: Path, format: str | None) -> list[tupl
     """
     jobs: list[tuple[str, Path]] = []
     for name in inputs:
-        for path, below in _expand(name):
+        for path, below in _expand(name, out):
             jobs.append((path, out / below / _output_name(path, format)))
     sources: dict[Path, str] = {}
-    for path, target in jobs:
+    for path, target in dict(jobs).items():  # a file that was named twice counts once
         key = Path(os.path.abspath(target))
         if key in sources:
             raise ValueError(f'{printable(path)} and {printable(sources[key])} would both become {printable(target)}')
         if os.path.exists(target) and os.path.samefile(path, target):
             raise ValueError(f'{printable(path)}: its output would replace it; choose another folder than {out}')
         sources[key] = path
-    return jobs
+    return list(dict(jobs).items())
 
 
-def _expand(name: str) -> list[tuple[str, str]]:
-    """Files that an argument stands for, each with its folder relative to a folder that was named."""
+def _expand(name: str, out: Path) -> list[tuple[str, str]]:
+    """Files that an argument stands for, each with its folder relative to a folder that was named; never results."""
     if os.path.isdir(name):
         found = []
         for folder, folders, files in os.walk(name):
-            folders[:] = sorted(f for f in folders if not f.startswith('.'))
+            folders[:] = sorted(
+                f for f in folders if not (f.startswith('.') or _is_below(os.path.join(folder, f), out))
+            )
             below = os.path.relpath(folder, name)
             found += [
                 (os.path.join(folder, file), '' if below == '.' else below)
@@ -104,6 +106,10 @@ def _expand(name: str) -> list[tuple[str, str]]:
             raise ValueError(f'{printable(name)}: no file matches')
         return [(path, '') for path in matches]
     return [(name, '')]
+
+
+def _is_below(path: str, folder: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 def _is_image_name(file: str) -> bool:
@@ -168,9 +174,11 @@ def apply_files(
                 made += 1
             else:
                 finished += 1
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:  # RuntimeError: the device is out of memory
             failed += 1
-            fail(' '.join(str(error).split()))
+            line = ' '.join((str(error) or 'out of memory').split())
+            names = (printable(source), printable(target), os.path.basename(target))
+            fail(line if any(name in line for name in names) else f'{printable(source)}: {line}')
     return made, finished, failed
 
 
@@ -210,8 +218,9 @@ def apply_file(
     if target.exists() and not settings.overwrite:
         hint = '; it was made otherwise' if settings.resume else ''
         raise FileExistsError(f'{printable(target)}: exists already{hint}; --overwrite replaces it')
+    if not settings.overwrite and provenance.sidecar(target).exists():
+        raise FileExistsError(f'{printable(provenance.sidecar(target))}: exists already; --overwrite replaces it')
     target.parent.mkdir(parents=True, exist_ok=True)
-    provenance.sidecar(target).unlink(missing_ok=True)
     write = _write_fits if to_fits else _write_picture
     write(model, opened, target, settings, made, progress, log)
     provenance.write_sidecar(target, made)
@@ -252,9 +261,10 @@ def _write_fits(
     top = 0
     with open_writer(target, shape, header, overwrite=settings.overwrite) as write:
         for strip in render(model.networks, source, tile=settings.tile, reduction=settings.reduction, log=log):
-            planes = frames.to_data(source, strip, top, factor, settings.conserve)
-            write(planes if len(shape) == 3 else planes[0])
-            top += strip.shape[0]
+            for first in range(0, len(strip), 64 * factor):  # in float64, so a few rows at a time
+                planes = frames.to_data(source, strip[first : first + 64 * factor], top, factor, settings.conserve)
+                write(planes if len(shape) == 3 else planes[0])
+                top += planes.shape[1]
             progress(strip.shape[0] * strip.shape[1] / 1e6)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 from typing import Any
 
@@ -62,9 +61,12 @@ class FrameSource:
         values = values[inner.start - rows.start :][:height, left - columns.start :][:, :width]
         return self._turned(values)[..., None]
 
-    def missing(self, top: int, height: int) -> np.ndarray:
-        """Which pixels of some rows hold no number, bool `[height, W]`."""
-        return self._turned(~np.isfinite(self.frame.data[self._rows(top, height, 0)]))
+    def rows(self, top: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+        """Whole rows of the frame: data values float32 `[height, W]`, and which pixels are flagged as bad."""
+        rows = self._rows(top, height, 0)
+        data = np.asarray(self.frame.data[rows], np.float32)
+        bad = np.zeros(data.shape, bool) if self.frame.bad is None else self.frame.bad[rows]
+        return self._turned(data), self._turned(bad)
 
     def _rows(self, top: int, height: int, margin: int) -> slice:
         """Rows of the array that a window's rows are."""
@@ -103,19 +105,32 @@ def to_data(source: FrameSource, strip: np.ndarray, top: int, factor: int, conse
         top: the strip's first row in the output.
         factor: enlargement.
         conserve: 'surface_brightness' (values per pixel stay) or 'flux' (sums over an area stay: values / factor^2).
+            Of a gray frame this is exact: the mean, or the sum, over each input pixel is what it was.
 
     Returns:
         float32 `[C, rows, W]`, NaN where the input has no number.
     """
     planes = source.stretch.invert(np.moveaxis(strip, -1, 0))
+    first, last = top // factor, (top + strip.shape[0]) // factor
+    if factor > 1 and len(planes) == 1:
+        _conserve(planes[0], *source.rows(first, last - first), factor)
     if conserve == 'flux':
         planes /= np.float32(factor**2)
-    first, last = top // factor, math.ceil((top + strip.shape[0]) / factor)
-    missing = source.missing(first, last - first)
+    missing = ~np.isfinite(source.rows(first, last - first)[0])
     if missing.any():
-        missing = missing.repeat(factor, axis=0).repeat(factor, axis=1)
-        planes[:, missing[top - first * factor :][: strip.shape[0]]] = np.nan
+        planes[:, missing.repeat(factor, axis=0).repeat(factor, axis=1)] = np.nan
     return planes
+
+
+def _conserve(output: np.ndarray, data: np.ndarray, bad: np.ndarray, factor: int) -> None:
+    """Give every block of `factor` x `factor` pixels the mean that its input pixel has, in place.
+
+    A network keeps it nearly; what is missing is added evenly. Pixels that hold no number, or a bad one, are left out.
+    """
+    height, width = data.shape
+    blocks = output.reshape(height, factor, width, factor)
+    missing = np.where(np.isfinite(data) & ~bad, data - blocks.mean((1, 3), dtype=np.float64), 0.0)
+    blocks += missing.astype(np.float32)[:, None, :, None]
 
 
 def output_header(source: FrameSource, shape: tuple[int, ...], factor: int, made: dict[str, Any]) -> fits.Header:
@@ -126,7 +141,7 @@ def output_header(source: FrameSource, shape: tuple[int, ...], factor: int, made
     """
     header = enlarged_header(source.frame.header, factor, shape)
     header.extend(source.stretch.to_cards(), update=True)
-    header['AGMODEL'] = (made['model'][:40], 'model, AGHASH: its SHA-256')
+    header['AGMODEL'] = (ascii(made['model'])[1:41], 'model, AGHASH: its SHA-256')
     header['AGHASH'] = made['weights_sha256'][:64]  # no room for a comment
     header['AGFACTOR'] = (factor, 'enlargement')
     header['AGVERS'] = (made['software'], 'program')

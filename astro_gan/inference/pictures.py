@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import secrets
 import shutil
 import signal
 import threading
@@ -34,6 +35,7 @@ _SIGNATURES = {
 }
 _DEPTHS = {'uchar': np.uint8, 'ushort': np.uint16}
 _GRAY_LEVELS = 2  # of 255: channels this close are gray that went through a colour JPEG
+_OURS = ('Software', 'Description', 'Comment')  # PNG texts
 _KEPT = ('icc-profile-data', 'exif-data', 'xmp-data', 'iptc-data')
 
 
@@ -159,15 +161,19 @@ def open_picture(path: str | os.PathLike[str], *, maximum_pixels: int = MAXIMUM_
         image = original.autorot()
         if image.interpretation == 'cmyk':
             image = image.icc_transform('srgb', embedded=True, input_profile='cmyk')
-        if image.format not in _DEPTHS:
+        if image.format not in _DEPTHS and image.interpretation != 'lab':
             # Guessing white from the brightest pixel would change the picture from file to file.
             raise ValueError(f'{name}: {image.format} pixels have no known white level; save it with 8 or 16 bits')
+        if image.coding == 'labq':
+            image = image.LabQ2Lab()
         if image.interpretation in ('lab', 'labs', 'xyz', 'scrgb', 'hsv', 'lch'):
-            image = image.colourspace('rgb16' if image.format == 'ushort' else 'srgb')
+            image = image.colourspace('rgb16' if image.format in ('ushort', 'short') else 'srgb')
         if image.bands > 4:
             raise ValueError(f'{name}: {image.bands} channels; gray or RGB is wanted, with or without alpha')
         alpha = image[image.bands - 1] if image.bands in (2, 4) else None
-        colors = image[0] if image.bands < 3 else image[0:3]
+        deep = image.format == 'ushort'
+        names = ('grey16' if deep else 'b-w', 'rgb16' if deep else 'srgb')
+        colors = (image[0] if image.bands < 3 else image[0:3]).copy(interpretation=names[image.bands >= 3])
     return PictureSource(name, kind, colors, alpha, original)
 
 
@@ -205,7 +211,9 @@ def write_picture(
     check_size(target, kind, height, width)
     _check_room(target, size)
     # First as plain TIFF, which libvips reads row by row. (A file of bare pixels it would map into memory, all of it.)
-    pixels, encoded = (target.with_name(f'.{target.name}.{part}') for part in ('pixels.tif', f'tmp.{kind}'))
+    # Names of its own: another process may be making the same picture.
+    stem = f'.{target.name[:100]}.{secrets.token_hex(4)}'
+    pixels, encoded = (target.with_name(f'{stem}.{part}') for part in ('pixels.tif', f'tmp.{kind}'))
     try:
         with tifffile.TiffWriter(pixels, bigtiff=True) as file:
             file.write(
@@ -218,7 +226,7 @@ def write_picture(
                 extrasamples=['unassalpha'] if bands in (2, 4) else None,
                 metadata=None,
             )
-        image = pyvips.Image.tiffload(os.fspath(pixels), access='sequential', unlimited=True)
+        image = pyvips.Image.tiffload(os.fspath(pixels), access='sequential', unlimited=True, fail_on='error')
         image = image.copy()  # of its own, so that it can be described
         _describe(image, like, bands, comment=comment, notice=notice, software=software)
         with _interruptible(image):
@@ -226,6 +234,8 @@ def write_picture(
         os.replace(encoded, target)
     except pyvips.Error as error:
         raise OSError(f'{target}: cannot be written ({" ".join(str(error.detail or error).split())})') from None
+    except OSError as error:
+        raise OSError(f'{target}: cannot be written ({(error.strerror or str(error)).lower()})') from None
     finally:
         for path in (pixels, encoded):
             path.unlink(missing_ok=True)
@@ -243,7 +253,7 @@ def _check_room(target: Path, size: int) -> None:
     free = shutil.disk_usage(target.parent).free
     if free < 1.5 * size:
         raise OSError(
-            f'{target}: needs up to {1.5 * size / 1e9:.1f} GB of disk while it is made; {free / 1e9:.1f} are free'
+            f'{target}: needs up to {1.5 * size / 1e6:.1f} MB of disk while it is made; {free / 1e6:.1f} are free'
         )
 
 
@@ -262,14 +272,17 @@ def _describe(
             keep = field.startswith('exif-ifd') and not field.endswith('Orientation') and 'ifd1' not in field
             if keep and like.original.get_typeof(field) == text:
                 image.set_type(text, field, like.original.get(field))
-        earlier = _plain(like.original, 'exif-ifd0-ImageDescription')
+            if field.startswith('png-comment-') and field.rsplit('-', 1)[1] not in _OURS:
+                image.set_type(text, field.replace('png-comment-', 'png-comment-1', 1), like.original.get(field))
+        earlier = _plain(like.original, 'exif-ifd0-ImageDescription') or _plain(like.original, 'image-description')
+        earlier = '' if earlier.startswith('{"shape"') else earlier  # what tifffile writes for itself
         notice = f'{earlier}; {notice}' if earlier and notice not in earlier else earlier or notice
     image.set_type(pyvips.GValue.gint_type, 'orientation', 1)
     image.set_type(text, 'exif-ifd0-ImageDescription', notice)
     image.set_type(text, 'exif-ifd0-Software', software)
     image.set_type(text, 'exif-ifd2-UserComment', comment)
     image.set_type(text, 'image-description', f'{notice}\n{comment}')
-    for index, (key, value) in enumerate({'Software': software, 'Description': notice, 'Comment': comment}.items()):
+    for index, (key, value) in enumerate(zip(_OURS, (software, notice, comment), strict=True)):
         image.set_type(text, f'png-comment-{index}-{key}', value)
 
 
@@ -277,7 +290,8 @@ def _plain(image: pyvips.Image, field: str) -> str:
     """An EXIF text without what libvips appends: 'text (text, ASCII, 5 components, 5 bytes)'."""
     if field not in image.get_fields():
         return ''
-    return image.get(field).rsplit(' (', 1)[0].strip()
+    value = image.get(field)
+    return (value.rsplit(' (', 1)[0] if field.startswith('exif') else value).split('\n')[0].strip()
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import os
+import secrets
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,12 @@ def sidecar(target: Path) -> Path:
 def write_sidecar(target: Path, made: dict[str, Any]) -> None:
     """Write the description beside an output, whole or not at all."""
     path = sidecar(target)
-    temporary = path.with_name(f'.{path.name}.tmp')
-    temporary.write_text(json.dumps(made, indent=2) + '\n')
-    os.replace(temporary, path)
+    temporary = path.with_name(f'.{secrets.token_hex(8)}.json')
+    try:
+        temporary.write_text(json.dumps(made, indent=2) + '\n')
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def is_finished(target: Path, made: dict[str, Any]) -> bool:

@@ -104,7 +104,7 @@ def render(
     read, channels = source.read, source.channels
     first, rest = networks[0], networks
     if first.colorizes:
-        chroma = chroma_map(first, source, reduction)
+        chroma = chroma_map(first, source, reduction, log)
         read, channels, rest = functools.partial(_read_colour, source, chroma), 3, networks[1:]
     if not rest:
         yield from _rows(read, source.height, source.width, tile)
@@ -154,13 +154,26 @@ def working_size(height: int, width: int, reduction: int, smallest: int) -> tupl
     return max(smallest, round(height / reduction)), max(smallest, round(width / reduction))
 
 
-def chroma_map(network: Network, source: Source, reduction: int | None = None) -> np.ndarray:
-    """A colorizer's a*b* for the reduced copy of a gray image, float32 `[h, w, 2]` in CIE units."""
+def chroma_map(
+    network: Network, source: Source, reduction: int | None = None, log: Callable[[str], None] = print
+) -> np.ndarray:
+    """A colorizer's a*b* for the reduced copy of a gray image, float32 `[h, w, 2]` in CIE units.
+
+    When the device runs out of memory the windows are halved.
+    """
     height, width = working_size(source.height, source.width, reduction or network.reduction, network.smallest)
     gray = reduced(source, height, width)
     apply, batch = _chroma_network(network)
     read = functools.partial(_slice, gray)
-    return tiling.blended(apply, read, height, width, channels=2, window=WINDOW, context=CONTEXT, batch=batch)
+    window = WINDOW
+    while True:
+        try:
+            return tiling.blended(apply, read, height, width, channels=2, window=window, context=CONTEXT, batch=batch)
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
+            if not tiling.out_of_memory(error) or window <= 4 * CONTEXT:
+                raise
+            window //= 2
+            log(f'out of device memory; going on with windows of {window} pixels')
 
 
 def _slice(pixels: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:

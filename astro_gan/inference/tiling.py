@@ -17,6 +17,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 SMALLEST_TILE = 16  # where shrinking for want of memory ends
+_STRIP_BYTES = 2**28  # of a strip of output: very wide images get flatter tiles
+# Compiled networks that are kept, ten megabytes each: small images of a thousand sizes want as many.
+_MOST_SHAPES = 32
 
 Read = Callable[[int, int, int, int], np.ndarray]  # top, left, height, width -> [height, width, C]
 Apply = Callable[[np.ndarray], np.ndarray]  # [n, h, w, C] -> [n, factor h, factor w, C']
@@ -52,7 +55,13 @@ def on_devices(forward: Callable[[Any, jax.Array], jax.Array], variables: Any) -
     replicated = jax.device_put(variables, NamedSharding(Mesh(np.array(devices), 'tiles'), PartitionSpec()))
     parallel = jax.pmap(forward, in_axes=(None, 0), devices=devices)
 
+    shapes: set[tuple[int, ...]] = set()
+
     def apply(images: np.ndarray) -> np.ndarray:
+        shapes.add(images.shape[1:])
+        if len(shapes) > _MOST_SHAPES:
+            jax.clear_caches()
+            shapes.clear()
         filled = images[np.arange(len(devices)) % len(images)]
         return np.asarray(parallel(replicated, filled[:, None]))[: len(images), 0]
 
@@ -88,11 +97,12 @@ def strips(
     """
     row = 0
     while row < height:
-        rows = span(row, height, tile, halo)
+        flat = max(SMALLEST_TILE, _STRIP_BYTES // (4 * 3 * factor**2 * width))
+        rows = span(row, height, min(tile, flat), halo)
         try:
             yield _strip(apply, read, rows, spans(width, tile, halo), factor, batch)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
-            if not _out_of_memory(error) or tile <= SMALLEST_TILE:
+            if not out_of_memory(error) or tile <= SMALLEST_TILE:
                 raise
             tile = max(SMALLEST_TILE, tile // 2)
             log(f'out of device memory; going on with tiles of {tile} pixels')
@@ -100,7 +110,8 @@ def strips(
         row = rows.stop
 
 
-def _out_of_memory(error: Exception) -> bool:
+def out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the device, or the machine, has no room."""
     return isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)
 
 
@@ -131,17 +142,27 @@ def blended(
         float32 `[height, width, channels]`.
     """
     total = np.zeros((height, width, channels), np.float32)
-    weight = np.zeros((height, width, 1), np.float32)
-    places = [(y, x) for y in _starts(height, window, 2 * context) for x in _starts(width, window, 2 * context)]
+    tops, lefts = _starts(height, window, 2 * context), _starts(width, window, 2 * context)
+    places = [(y, x) for y in tops for x in lefts]
     h, w = min(window, height), min(window, width)
+    rows = {y: _fade(y, h, height, 2 * context) for y in tops}
+    columns = {x: _fade(x, w, width, 2 * context) for x in lefts}
     for first in range(0, len(places), batch):
         group = places[first : first + batch]
         outputs = apply(np.stack([read(y, x, h, w) for y, x in group]))
         for (y, x), output in zip(group, outputs, strict=True):
-            fade = (_fade(y, h, height, 2 * context)[:, None] * _fade(x, w, width, 2 * context))[..., None]
-            total[y : y + h, x : x + w] += fade * output
-            weight[y : y + h, x : x + w] += fade
-    return total / weight
+            total[y : y + h, x : x + w] += output * (rows[y][:, None] * columns[x])[..., None]
+    # The windows make a grid, so the sum of their weights is a product too.
+    total /= _sum(rows, height)[:, None, None]
+    total /= _sum(columns, width)[:, None]
+    return total
+
+
+def _sum(fades: dict[int, np.ndarray], size: int) -> np.ndarray:
+    total = np.zeros(size, np.float32)
+    for start, fade in fades.items():
+        total[start : start + len(fade)] += fade
+    return total
 
 
 def _starts(size: int, window: int, overlap: int) -> list[int]:

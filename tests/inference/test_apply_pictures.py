@@ -343,3 +343,67 @@ def test_interrupt_ends_the_encoding(tmp_path):
         write_picture(tmp_path / 'a.png', 'png', (4000, 4000, 3), np.uint8, strips(), **options)
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_results_are_no_inputs(run, gray_picture, tmp_path):
+    """A folder that holds its own output is enlarged once, however often; so is a file that is named twice."""
+    folder = gray_picture.parent
+    for _ in range(2):
+        assert run('upscale', folder, folder / 'm51.png', '--resume', out=folder / 'out')[0] == 0
+    assert sorted(path.name for path in folder.rglob('*.png')) == ['m51.png', 'm51.png']
+
+
+def test_the_users_own_json_is_safe(run, one_line, gray_picture, tmp_path):
+    """A file that happens to have the description's name is not replaced without --overwrite."""
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'm51.png.json').write_text('{"mine": 1}')
+    one_line('upscale', gray_picture, words=['m51.png.json', 'exists already'])
+    assert (tmp_path / 'out' / 'm51.png.json').read_text() == '{"mine": 1}'
+    assert run('upscale', gray_picture, '--overwrite')[0] == 0
+
+
+def test_a_failed_overwrite_keeps_what_was_there(run, gray_picture, tmp_path, monkeypatch):
+    """When the new picture fails, the old one and its description are as they were, and the line names the file."""
+    from astro_gan.inference import files
+
+    run('upscale', gray_picture)
+    before = {path.name: path.read_bytes() for path in (tmp_path / 'out').iterdir()}
+
+    def failing(*arguments, **options):
+        yield np.zeros((8, 140, 1), np.float32)
+        raise RuntimeError('RESOURCE_EXHAUSTED: no room')
+
+    monkeypatch.setattr(files, 'render', failing)
+    status, _, err = run('upscale', gray_picture, '--overwrite')
+    assert status == 1
+    assert 'm51.png: RESOURCE_EXHAUSTED' in err
+    assert {path.name: path.read_bytes() for path in (tmp_path / 'out').iterdir()} == before
+
+
+def test_a_short_write_is_noticed(run, gray_picture, tmp_path, monkeypatch):
+    """If rows are lost on the way to the disk, there is no picture rather than one with a black band."""
+    write = tifffile.TiffWriter.write
+
+    def lossy(self, *arguments, **options):
+        write(self, *arguments, **options)
+        self.filehandle._fh.truncate(9000)
+
+    monkeypatch.setattr(tifffile.TiffWriter, 'write', lossy)
+    status, _, err = run('upscale', gray_picture)
+    assert status == 1
+    assert 'm51.png: cannot be written' in err
+    assert list((tmp_path / 'out').iterdir()) == []
+
+
+def test_credits_travel(run, tmp_path):
+    """PNG texts and a TIFF's description are still there, beside the program's own."""
+    from PIL.PngImagePlugin import PngInfo
+
+    texts = PngInfo()
+    texts.add_text('Copyright', 'NASA, ESA')
+    Image.fromarray(noise(64, 64)).save(tmp_path / 'a.png', pnginfo=texts)
+    tifffile.imwrite(tmp_path / 'b.tif', noise(64, 64), description='M 51, by ESA/Hubble', metadata=None)
+    assert run('upscale', tmp_path / 'a.png', tmp_path / 'b.tif')[0] == 0
+    assert opened(tmp_path / 'out/a.png').text['Copyright'] == 'NASA, ESA'
+    description = opened(tmp_path / 'out/b.tif').tag_v2[270]
+    assert description.startswith('M 51, by ESA/Hubble; generated detail')

@@ -135,3 +135,33 @@ def test_small_image_is_one_window():
     result = tiling.blended(apply, ArraySource(image).read, 40, 64, channels=1, window=64, context=8)
     np.testing.assert_array_equal(result, image**2)
     assert shapes == [(1, 40, 64, 1)]
+
+
+def test_very_wide_images_get_flat_tiles(monkeypatch):
+    """No strip of output is larger than the limit, however wide the image; what comes out is the same."""
+    image = pictures(40, 900, 1)
+    source = ArraySource(image)
+
+    def strips():
+        return list(
+            tiling.strips(lambda x: x.repeat(2, 1).repeat(2, 2), source.read, 40, 900, factor=2, halo=1, tile=64)
+        )
+
+    whole = strips()
+    monkeypatch.setattr(tiling, '_STRIP_BYTES', 16 * 4 * 3 * 4 * 900)
+    flat = strips()
+    assert [len(strip) for strip in whole] == [80]
+    assert [len(strip) for strip in flat] == [32, 32, 16]
+    np.testing.assert_array_equal(np.concatenate(flat), whole[0])
+
+
+def test_compiled_networks_do_not_pile_up(monkeypatch):
+    """After some sizes the old ones are forgotten (ten megabytes each), and the results stay right."""
+    cleared = []
+    monkeypatch.setattr(tiling, '_MOST_SHAPES', 2)
+    monkeypatch.setattr(tiling.jax, 'clear_caches', lambda: cleared.append(True))
+    apply, _ = tiling.on_devices(lambda scale, images: images * scale, np.float32(2))
+    for size in range(3, 8):
+        image = pictures(1, size, size, 1)
+        np.testing.assert_array_equal(apply(image), 2 * image)
+    assert len(cleared) == 1
