@@ -13,13 +13,17 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser = commands.add_parser(
         'curate',
         help='check pictures, cut them into tiles, split them by object',
-        description='Check all pictures below a folder, crop borders, refuse what is of no use, find pictures of the same '
-        'sky, and write tiles with a manifest, the reason for every refusal and a contact sheet to look through.',
+        description='Check all pictures below a folder, crop borders, refuse what is of no use, find pictures of the '
+        'same sky, and write tiles with a manifest, the reason for every refusal and a contact sheet to look through.',
     )
     parser.add_argument('folder', metavar='DIR', help='searched with all folders below; its manifest.csv is used')
     parser.add_argument('-o', '--out', required=True, metavar='OUT', help='folder to write, new or an earlier output')
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier output')
-    parser.add_argument('--overrides', metavar='FILE', help='lines: keep PATH | refuse PATH [REASON] | crop PATH X0 Y0 X1 Y1')
+    parser.add_argument(
+        '--overrides',
+        metavar='FILE',
+        help='decisions by hand, one a line: keep PATH | refuse PATH [REASON] | crop PATH X0 Y0 X1 Y1',
+    )
     parser.add_argument('--tile', type=int, default=256, help='pixels of a tile; 0 leaves pictures whole [%(default)s]')
     parser.add_argument('--format', choices=('png', 'jpg'), default='png', help='of the tiles [%(default)s]')
     parser.add_argument('--test-fraction', type=float, default=0.1, help='share of the objects [%(default)s]')

@@ -76,8 +76,9 @@ def diagram(pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     width, height = image.size
     image.paste(Image.fromarray(pixels).resize((width // 4, height // 4)), (width // 2, height // 8))
     draw.line([(60, 40), (60, height - 60), (width - 40, height - 60)], 'black', 3)
-    curve = [(60 + x, int(height - 80 - (height - 200) * np.exp(-((x - 300) / 150) ** 2))) for x in range(0, width - 100, 4)]
-    draw.line(curve, (200, 30, 30), 3)
+    x = np.arange(0, width - 100, 4)
+    y = height - 80 - (height - 200) * np.exp(-(((x - 300) / 150) ** 2))
+    draw.line(list(zip((x + 60).tolist(), y.tolist(), strict=True)), (200, 30, 30), 3)
     draw.text((width // 3, height - 45), 'Wavelength [nanometres]', 'black', ImageFont.load_default(24))
     return np.asarray(image)
 
