@@ -11,7 +11,7 @@ run: $(VENV)/installed
 	$(BIN)/python main.py --config=$(CONFIG)
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

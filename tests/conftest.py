@@ -1,15 +1,15 @@
 """Two simulated devices, for every test: what runs on one only is a bug. Set before jax is imported.
 
-The compiler does not optimize here, and keeps what it compiled for the next run: tests run tiny networks for a few
-steps, and compiling would take most of their time.
+The compiler keeps what it compiled for the next run.
 """
 
+import functools
 import os
 from pathlib import Path
 
-os.environ['XLA_FLAGS'] = (
-    os.environ.get('XLA_FLAGS', '') + ' --xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0'
-)
+from tests.runs import compiler_flags, main_here
+
+os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {compiler_flags(devices=2)}'
 os.environ['JAX_PLATFORMS'] = 'cpu'
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(Path(__file__).parents[1] / '.pytest_cache' / 'jax'))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
@@ -20,7 +20,14 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[1]
+LONGEST = ('test_colorization_runs.py', 'test_main.py', 'test_loop.py')
 REAL_DATA = ROOT.parent / 'shared' / 'data'
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest first: with several workers none of them is left over at the end."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope='session')
@@ -37,3 +44,17 @@ def hubble() -> np.ndarray:
     from skimage import data
 
     return data.hubble_deep_field()
+
+
+@pytest.fixture(scope='session')
+def smoke_run(tmp_path_factory):
+    """`smoke_run(name)`: config name, workdir and standard output of the config's :smoke run, trained once."""
+
+    @functools.cache
+    def run(name: str) -> tuple[str, Path, str]:
+        workdir = tmp_path_factory.mktemp(name)
+        status, out, err = main_here(f'--config=configs/{name}.py:smoke', f'--workdir={workdir}')
+        assert status == 0, err
+        return name, workdir, out
+
+    return run

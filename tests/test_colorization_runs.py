@@ -15,18 +15,14 @@ from astro_gan.train import make_train_step, replicate
 from configs import resnet18_unet_lab, resnet18_unet_rgb, unet_rgb, wdsr
 from experiments import colorization, runner
 from experiments.start import initial_state
-from tests.runs import main
 
 CONFIGS = {'unet_rgb': unet_rgb, 'resnet18_unet_rgb': resnet18_unet_rgb, 'resnet18_unet_lab': resnet18_unet_lab}
 
 
 @pytest.fixture(scope='module', params=CONFIGS)
-def trained(request, tmp_path_factory):
+def trained(request, smoke_run):
     """(config name, workdir, standard output) of a :smoke run."""
-    workdir = tmp_path_factory.mktemp(request.param)
-    status, out, err = main(f'--config=configs/{request.param}.py:smoke', f'--workdir={workdir}', devices=2)
-    assert status == 0, err
-    return request.param, workdir, out
+    return smoke_run(request.param)
 
 
 def test_a_run_ends_with_the_table_and_leaves_what_it_promises(trained):
@@ -81,7 +77,7 @@ def test_the_three_steps_hand_on_the_weights(tmp_path, hubble):
         '2': adversarial | {'init_from': '1'},
         '3': adversarial | astro | still | {'init_from': '2'},
     }
-    spec, states = jax.ShapeDtypeStruct((1, 64, 64, 1), np.float32), {}
+    fresh, states = None, {}
     for name, settings in steps.items():
         config = resnet18_unet_lab.get_config('smoke')
         config.update_from_flattened_dict(settings | {'generator.stages': 1})
@@ -89,7 +85,9 @@ def test_the_three_steps_hand_on_the_weights(tmp_path, hubble):
         config.lock()  # as main.py has it
         runner.train(config, str(tmp_path / name))
         config.init_from = str(tmp_path / name)
-        fresh = create_state(colorization.make(config, 'adversarial'), jax.random.key(5), spec)
+        if fresh is None:  # the networks are the same in all steps
+            spec = jax.ShapeDtypeStruct((1, 64, 64, 1), np.float32)
+            fresh = create_state(colorization.make(config, 'adversarial'), jax.random.key(5), spec)
         states[name] = initial_state(config, colorization)(fresh)
     # Trained at a rate of zero, step 3 has both networks of step 2, bit for bit; step 2 had moved both.
     for net in ('generator', 'discriminator'):

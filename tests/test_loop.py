@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from astro_gan import checkpoints, loop
+from astro_gan import checkpoints, logbook, loop
 from astro_gan.logbook import read_rows
 from tests import tiny
 
@@ -23,6 +23,14 @@ SETTINGS = {
     'max_rollbacks': 1,
     'samples': 1,
 }
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _no_curves():
+    """Drawing curves.png takes most of an evaluation here; test_logbook.py and test_main.py look at it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logbook, 'plot_curves', lambda rows, path: None)
+        yield
 
 
 def eval_batches():
@@ -184,15 +192,20 @@ def test_kill_9_at_any_moment_resumes_to_the_same_bits(tmp_path):
         process.send_signal(signal.SIGKILL)
         kills += process.wait() == -signal.SIGKILL
     assert kills == 3
-    assert start_run(disturbed).wait() == 0
-    assert start_run(calm).wait() == 0
+    for workdir in (disturbed, calm):
+        run(workdir, long_stages())
     assert_same_end(disturbed, calm)
     rows = [[row['step'] for row in read_rows(path / 'evaluations.csv')] for path in (disturbed, calm)]
-    assert rows[0] == rows[1] == list(range(1, 43))
+    assert rows[0] == rows[1] == list(range(1, 19))
+
+
+def long_stages():
+    """A save at each of 18 steps."""
+    return stages(steps=(16, 2), eval_every=1)
 
 
 def start_run(workdir):
-    """tests.test_loop as a script: 40 steps, a save at each."""
+    """tests.test_loop as a script: long_stages."""
     environment = os.environ | {'PYTHONPATH': str(Path(__file__).parents[1])}
     return subprocess.Popen(
         [sys.executable, '-m', 'tests.test_loop', str(workdir)],
@@ -209,4 +222,4 @@ def checkpoint_count(workdir):
 
 
 if __name__ == '__main__':
-    run(sys.argv[1], stages(steps=(40, 2), eval_every=1))
+    run(sys.argv[1], long_stages())

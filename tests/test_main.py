@@ -19,18 +19,15 @@ from astro_gan.state import create_state, state_shape
 from configs import edsr, srgan, wdsr
 from experiments import runner, super_resolution
 from experiments.settings import claim_workdir, lock_workdir
-from tests.runs import ROOT, assert_one_line, main, start
+from tests.runs import ROOT, assert_one_line, main, main_here, start
 
 CONFIGS = ('wdsr', 'edsr', 'srgan')
 
 
 @pytest.fixture(scope='module', params=CONFIGS)
-def trained(request, tmp_path_factory):
+def trained(request, smoke_run):
     """(config name, workdir, standard output) of a :smoke run."""
-    workdir = tmp_path_factory.mktemp(request.param)
-    status, out, err = main(f'--config=configs/{request.param}.py:smoke', f'--workdir={workdir}', devices=2)
-    assert status == 0, err
-    return request.param, workdir, out
+    return smoke_run(request.param)
 
 
 def test_a_run_ends_with_the_table_and_leaves_what_it_promises(trained):
@@ -52,11 +49,11 @@ def test_evaluate_and_export_work_from_the_workdir(trained):
     """--mode=evaluate prints the same table again; --mode=export writes models that load_model reads."""
     name, workdir, out = trained
     flags = (f'--config=configs/{name}.py:smoke', f'--workdir={workdir}')
-    status, again, err = main(*flags, '--mode=evaluate', devices=2)
+    status, again, err = main_here(*flags, '--mode=evaluate')
     assert status == 0, err
     table = [line for line in out.splitlines() if line.startswith(('bicubic', name))]
     assert table == [line for line in again.splitlines() if line.startswith(('bicubic', name))]
-    status, out, err = main(*flags, '--mode=export')
+    status, out, err = main_here(*flags, '--mode=export')
     assert status == 0, err
     for stage in ('supervised', 'adversarial'):
         model = astro_gan.load_model(workdir / 'export' / stage)
@@ -72,7 +69,7 @@ def test_a_workdir_of_another_config_is_refused(trained):
     name, workdir, _ = trained
     before = (workdir / 'config.json').read_bytes()
     flags = (f'--config=configs/{name}.py:smoke', f'--workdir={workdir}')
-    assert_one_line(main(*flags, '--config.generator.blocks=3'), 'config.generator.blocks', 'another --workdir')
+    assert_one_line(main_here(*flags, '--config.generator.blocks=3'), 'config.generator.blocks', 'another --workdir')
     assert (workdir / 'config.json').read_bytes() == before
 
 
@@ -126,7 +123,7 @@ def test_init_from_starts_from_an_exported_model(tmp_path):
 )
 def test_a_wrong_flag_is_one_line_that_names_the_right_ones(flags, words, tmp_path):
     """No traceback for a user's mistake, and nothing is left behind."""
-    result = main('--config=configs/wdsr.py:smoke', f'--workdir={tmp_path / "run"}', *flags)
+    result = main_here('--config=configs/wdsr.py:smoke', f'--workdir={tmp_path / "run"}', *flags)
     assert_one_line(result, *words)
     assert not (tmp_path / 'run').exists()
 
@@ -174,14 +171,16 @@ def test_an_unwritable_workdir_is_one_line():
 
 def test_a_wrong_config_or_variant_is_one_line():
     """A missing file, a missing flag, an unknown variant."""
-    assert_one_line(main('--config=configs/absent.py'), 'configs/absent.py')
+    assert_one_line(main_here('--config=configs/absent.py'), 'configs/absent.py')
     assert_one_line(main(), '--config')
-    assert_one_line(main('--config=configs/wdsr.py:huge'), "'huge'", 'smoke', 'paper')
+    assert_one_line(main_here('--config=configs/wdsr.py:huge'), "'huge'", 'smoke', 'paper')
 
 
 def test_evaluate_without_a_run_is_one_line(tmp_path):
     """There is nothing to evaluate in an empty workdir."""
-    assert_one_line(main('--config=configs/wdsr.py:smoke', f'--workdir={tmp_path}', '--mode=evaluate'), 'train first')
+    assert_one_line(
+        main_here('--config=configs/wdsr.py:smoke', f'--workdir={tmp_path}', '--mode=evaluate'), 'train first'
+    )
 
 
 def test_help_and_import_are_quick_and_without_tensorflow():
@@ -194,19 +193,17 @@ def test_help_and_import_are_quick_and_without_tensorflow():
     assert subprocess.run([sys.executable, '-c', check], cwd=ROOT, check=False).returncode == 0
 
 
-def test_two_processes_equal_one_with_two_devices(tmp_path):
+def test_two_processes_equal_one_with_two_devices(smoke_run, tmp_path):
     """Two hosts of one device each get what one host with two devices gets, and write one set of files."""
     with socket.socket() as free:
         free.bind(('localhost', 0))
         address = f'localhost:{free.getsockname()[1]}'
     flags = ('--config=configs/srgan.py:smoke', '--config.log_every=3')
     several = ('--coordinator', address, '--process_count=2')
-    hosts = [start(*flags, f'--workdir={tmp_path}/two', *several, f'--process_id={i}') for i in range(2)]
+    hosts = [start(*flags, f'--workdir={tmp_path}', *several, f'--process_id={i}') for i in range(2)]
     results = [host.communicate(timeout=300) for host in hosts]
     assert [host.returncode for host in hosts] == [0, 0], results
-    status, _, err = main(*flags, f'--workdir={tmp_path}/one', devices=2)
-    assert status == 0, err
-    two, one = (read_rows(tmp_path / name / 'evaluations.csv') for name in ('two', 'one'))
+    two, one = (read_rows(workdir / 'evaluations.csv') for workdir in (tmp_path, smoke_run('srgan')[1]))
     assert len(two) == len(one) == 4
     for a, b in zip(two, one, strict=True):
         for key in a.keys() - {'stage', 'time/steps_per_second', 'time/data_wait'}:

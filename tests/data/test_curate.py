@@ -236,6 +236,26 @@ def test_overwrite_replaces_all_of_it(tmp_path, hubble):
     assert sorted(path.name for path in tmp_path.iterdir()) == ['in', 'out']
 
 
+def test_an_interrupted_replacement_keeps_the_earlier_output(tmp_path, monkeypatch, hubble):
+    """Ctrl-C between the two renames of --overwrite leaves the earlier data set where it was."""
+    (tmp_path / 'in').mkdir()
+    Image.fromarray(hubble[:256, :256]).save(tmp_path / 'in' / 'a.png')
+    curate.curate(tmp_path / 'in', tmp_path / 'out', SETTINGS)
+    before = contents(tmp_path / 'out')
+    rename = os.rename
+
+    def interrupted(source, target):
+        if Path(target) == tmp_path / 'out' and 'curate.json' in os.listdir(source) and '.old.' not in str(source):
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(curate.os, 'rename', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        curate.curate(tmp_path / 'in', tmp_path / 'out', SETTINGS, overwrite=True)
+    assert contents(tmp_path / 'out') == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['in', 'out']
+
+
 def hostile(root: Path, good: np.ndarray) -> dict[str, str]:
     """Files of every bad or odd kind: name to what the record has to say of it, '' where it is a good picture."""
     image = Image.fromarray(good)
