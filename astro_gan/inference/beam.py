@@ -6,6 +6,7 @@ Apache Beam comes with the extra `beam`.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -20,8 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from astro_gan.inference.choose import choose_model
 from astro_gan.inference.files import Settings, apply_file
 
-# What a file came to; the rest of the line is its name, or the error.
-MADE, FINISHED, FAILED = 'made', 'finished', 'failed'
+MADE, FINISHED, FAILED = 'made', 'finished', 'failed'  # what a file came to
 
 
 class ApplyModel(beam.DoFn):
@@ -36,16 +36,16 @@ class ApplyModel(beam.DoFn):
         self.model = choose_model(*self.arguments)
 
     def process(self, job: tuple[str, str]) -> Iterator[str]:
-        """One job, (input, output): a line that says what it came to.
+        """One job, (input, output): a line of JSON that says what it came to, and the error.
 
         A wrong input is a line, for trying again would not help. Anything else is the engine's to try again.
         """
         source, target = job
         try:
             made = apply_file(self.model, source, Path(target), self.settings)
-            yield f'{MADE if made else FINISHED} {target}'
+            yield json.dumps([MADE if made else FINISHED, ''])
         except (ValueError, FileExistsError, FileNotFoundError, PermissionError) as error:
-            yield f'{FAILED} {" ".join(str(error).split())}'
+            yield json.dumps([FAILED, ' '.join(str(error).split())])
 
 
 def run(
@@ -86,11 +86,12 @@ def run(
                 | 'apply' >> beam.ParDo(ApplyModel(command, names, factor, settings))
             )
             lines | 'results' >> beam.io.WriteToText(os.path.join(folder, 'results'))
-        results = [line for path in sorted(Path(folder).glob('results*')) for line in path.read_text().splitlines()]
+        texts = [path.read_text() for path in sorted(Path(folder).glob('results*'))]
+        results = [json.loads(line) for text in texts for line in text.splitlines()]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    for line in results:
-        if line.startswith(FAILED):
-            fail(line.removeprefix(f'{FAILED} '))
-    made, finished, failed = (sum(line.startswith(word) for line in results) for word in (MADE, FINISHED, FAILED))
+    for outcome, error in results:
+        if outcome == FAILED:
+            fail(error)
+    made, finished, failed = (sum(outcome == word for outcome, _ in results) for word in (MADE, FINISHED, FAILED))
     return made, finished, failed
