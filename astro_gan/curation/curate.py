@@ -239,11 +239,12 @@ def _put_in_place(partial: Path, target: Path) -> None:
         os.rename(partial, target)
         return
     aside = Path(tempfile.mkdtemp(prefix=f'.{target.name}.old.', dir=target.parent))
-    os.rename(target, aside / 'old')
     try:
+        os.rename(target, aside / 'old')
         os.rename(partial, target)
-    except OSError:
-        os.rename(aside / 'old', target)
+    except BaseException:  # an interruption between the two must not cost the earlier output
+        if not target.exists() and (aside / 'old').exists():
+            os.rename(aside / 'old', target)
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)

@@ -33,7 +33,7 @@ def find(root: Path) -> list[str]:
     """Sorted paths, within `root`, of all files that could be pictures; hidden files are passed over."""
     if not root.is_dir():
         raise ValueError(f'{printable(root)}: {"not a folder" if root.exists() else "no such folder"}')
-    names = folders._files_below(root)
+    names = folders.files_below(root)
     if not names:
         raise ValueError(f'{printable(root)}: no picture in this folder or below')
     return names

@@ -100,7 +100,7 @@ def members_by_split(root: Path) -> tuple[dict[str, list[str]], str]:
     if members:
         return members, 'by sub-folder'
     # Of all files, whatever their size: the splits ask for different sizes, and must agree on who is whose.
-    members = automatic_splits(tuple(_files_below(root)))
+    members = automatic_splits(tuple(files_below(root)))
     return members, 'by a hash of the file name, 80:10:10; write a manifest.csv if pictures show the same object'
 
 
@@ -178,11 +178,11 @@ def _sub_folder_splits(root: Path) -> dict[str, list[str]]:
     members: dict[str, list[str]] = {}
     for name, split in _SPLIT_NAMES.items():
         if (root / name).is_dir():
-            members.setdefault(split, []).extend(_files_below(root, name))
+            members.setdefault(split, []).extend(files_below(root, name))
     return members
 
 
-def _files_below(root: Path, start: str = '') -> list[str]:
+def files_below(root: Path, start: str = '') -> list[str]:
     """Sorted relative paths of what could be a picture, searched recursively; hidden files are passed over."""
     found: list[str] = []
     visited: set[str] = set()
