@@ -64,7 +64,7 @@ def test_streaming_decodes_parts_to_the_bits_of_the_whole(tmp_path, way):
         streamed = make(0)
     for one, other in zip(streamed, make(2**30), strict=True):
         np.testing.assert_array_equal(one['target'], other['target'])
-    assert parts > 35 * 4  # of 160 visits to upright colour JPEGs: the first decodes the whole, as do others that come with it
+    assert parts > 35 * 4  # of 160 visits; the first ones decode the whole picture
 
 
 def test_a_picture_that_goes_bad_while_streaming(tmp_path):
