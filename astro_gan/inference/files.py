@@ -14,6 +14,7 @@ import numpy as np
 
 from astro_gan.data.pictures import printable
 from astro_gan.inference import pictures, provenance
+from astro_gan.inference.picture_writer import write_picture
 from astro_gan.inference.render import enlarged_window, render
 from astro_gan.model import Model, to_levels
 
@@ -297,7 +298,7 @@ def _write_picture(
             progress(strip.shape[0] * strip.shape[1] / 1e6)
 
     bands = (3 if model.channels == 1 or source.channels == 3 else 1) + (alpha is not None)
-    pictures.write_picture(
+    write_picture(
         target,
         kind,
         (factor * source.height, factor * source.width, bands),

@@ -1,0 +1,176 @@
+"""Pictures out: results of any size, row by row, complete or not there at all, saying what made them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyvips
+import tifffile
+
+from astro_gan.inference.pictures import PictureSource
+
+LARGEST_SIDE = {'jpg': 65500, 'png': 2**31 - 1, 'tif': 2**31 - 1}  # pixels, what the formats (and libjpeg) hold
+_BIG_TIFF = 2**31  # bytes of pixels from which on a TIFF needs 64-bit offsets; a margin, as it may not compress
+_KEPT = ('icc-profile-data', 'exif-data', 'xmp-data', 'iptc-data')
+_OURS = ('Software', 'Description', 'Comment')  # PNG texts
+
+
+def write_picture(
+    target: Path,
+    kind: str,
+    shape: tuple[int, int, int],
+    dtype: Any,
+    strips: Iterable[np.ndarray],
+    *,
+    like: PictureSource | None,
+    comment: str,
+    notice: str,
+    software: str,
+) -> None:
+    """Write a picture strip by strip; it appears under its name when all is there, or not at all.
+
+    Args:
+        target: the file.
+        kind: 'jpg', 'png' or 'tif'.
+        shape: of the whole picture, `[height, width, bands]`; two or four bands end with alpha.
+        dtype: np.uint8 or np.uint16.
+        strips: `[rows, width, bands]`, top to bottom.
+        like: whose colour profile, EXIF and other metadata go along (None: none).
+        comment: JSON that says what made the picture, one line.
+        notice: a sentence for readers.
+        software: name and version of this program.
+
+    Raises:
+        ValueError: the format cannot hold that size.
+        OSError: no room for it.
+    """
+    height, width, bands = shape
+    size = height * width * bands * np.dtype(dtype).itemsize
+    check_size(target, kind, height, width)
+    _check_room(target, size)
+    # First as plain TIFF, which libvips reads row by row. (A file of bare pixels it would map into memory, all of it.)
+    # Names of its own: another process may be making the same picture.
+    stem = f'.{target.name[:100]}.{secrets.token_hex(4)}'
+    pixels, encoded = (target.with_name(f'{stem}.{part}') for part in ('pixels.tif', f'tmp.{kind}'))
+    try:
+        with tifffile.TiffWriter(pixels, bigtiff=True) as file:
+            file.write(
+                (row if bands > 1 else row[..., 0] for strip in strips for row in strip),
+                shape=shape if bands > 1 else shape[:2],
+                dtype=dtype,
+                rowsperstrip=1,
+                photometric='rgb' if bands > 2 else 'minisblack',
+                planarconfig='contig' if bands > 1 else None,
+                extrasamples=['unassalpha'] if bands in (2, 4) else None,
+                metadata=None,
+            )
+        image = pyvips.Image.tiffload(os.fspath(pixels), access='sequential', unlimited=True, fail_on='error')
+        image = image.copy()  # of its own, so that it can be described
+        _describe(image, like, bands, comment=comment, notice=notice, software=software)
+        with _interruptible(image):
+            _save(image, encoded, kind, size)
+        os.replace(encoded, target)
+    except pyvips.Error as error:
+        raise OSError(f'{target}: cannot be written ({" ".join(str(error.detail or error).split())})') from None
+    except OSError as error:
+        raise OSError(f'{target}: cannot be written ({(error.strerror or str(error)).lower()})') from None
+    finally:
+        for path in (pixels, encoded):
+            path.unlink(missing_ok=True)
+
+
+def check_size(target: Path, kind: str, height: int, width: int) -> None:
+    """ValueError if the format cannot hold a picture of that size."""
+    if max(height, width) > LARGEST_SIDE[kind]:
+        size = f'{width}x{height} pixels'
+        raise ValueError(f'{target}: {size} are more than a {kind} file can hold; choose --format tif')
+
+
+def _check_room(target: Path, size: int) -> None:
+    # The pixels, and the encoded file beside them.
+    free = shutil.disk_usage(target.parent).free
+    if free < 1.5 * size:
+        raise OSError(
+            f'{target}: needs up to {1.5 * size / 1e6:.1f} MB of disk while it is made; {free / 1e6:.1f} are free'
+        )
+
+
+def _describe(
+    image: pyvips.Image, like: PictureSource | None, bands: int, *, comment: str, notice: str, software: str
+) -> None:
+    text = pyvips.GValue.gstr_type
+    if like is not None:
+        fields = set(like.original.get_fields())
+        for field in fields.intersection(_KEPT):
+            # A gray profile says nothing about a picture that has become coloured.
+            if field != 'icc-profile-data' or (like.original.bands >= 3) == (bands >= 3):
+                image.set_type(pyvips.GValue.blob_type, field, like.original.get(field))
+        for field in fields:
+            # The picture is upright now, and its old thumbnail shows another one.
+            keep = field.startswith('exif-ifd') and not field.endswith('Orientation') and 'ifd1' not in field
+            if keep and like.original.get_typeof(field) == text:
+                image.set_type(text, field, like.original.get(field))
+            if field.startswith('png-comment-') and field.rsplit('-', 1)[1] not in _OURS:
+                image.set_type(text, field.replace('png-comment-', 'png-comment-1', 1), like.original.get(field))
+        earlier = _plain(like.original, 'exif-ifd0-ImageDescription') or _plain(like.original, 'image-description')
+        earlier = '' if earlier.startswith('{"shape"') else earlier  # what tifffile writes for itself
+        notice = f'{earlier}; {notice}' if earlier and notice not in earlier else earlier or notice
+    image.set_type(pyvips.GValue.gint_type, 'orientation', 1)
+    image.set_type(text, 'exif-ifd0-ImageDescription', notice)
+    image.set_type(text, 'exif-ifd0-Software', software)
+    image.set_type(text, 'exif-ifd2-UserComment', comment)
+    image.set_type(text, 'image-description', f'{notice}\n{comment}')
+    for index, (key, value) in enumerate(zip(_OURS, (software, notice, comment), strict=True)):
+        image.set_type(text, f'png-comment-{index}-{key}', value)
+
+
+def _plain(image: pyvips.Image, field: str) -> str:
+    """An EXIF text without what libvips appends: 'text (text, ASCII, 5 components, 5 bytes)'."""
+    if field not in image.get_fields():
+        return ''
+    value = image.get(field)
+    return (value.rsplit(' (', 1)[0] if field.startswith('exif') else value).split('\n')[0].strip()
+
+
+@contextmanager
+def _interruptible(image: pyvips.Image) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the encoding; libvips alone would notice them when all is done, minutes later."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+
+    def stop(signum: int, frame: Any) -> None:
+        caught.append(signum)
+        image.set_kill(True)
+
+    image.set_progress(True)
+    image.signal_connect('eval', lambda image, progress: None)  # comes back to Python, where signals are handled
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except pyvips.Error:
+        if caught:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _save(image: pyvips.Image, path: Path, kind: str, size: int) -> None:
+    if kind == 'jpg':
+        image.jpegsave(os.fspath(path), Q=95, subsample_mode='off')
+    elif kind == 'png':
+        image.pngsave(os.fspath(path))
+    else:
+        image.tiffsave(os.fspath(path), compression='deflate', predictor='horizontal', bigtiff=size > _BIG_TIFF)
