@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         counts = _with_progress(model, jobs, settings)
     made, finished, failed = counts
-    parts = [f'{made} made', f'{finished} were finished' * bool(finished), f'{failed} failed' * bool(failed)]
+    parts = [f'{made} made', f'{finished} already finished' * bool(finished), f'{failed} failed' * bool(failed)]
     print(', '.join(part for part in parts if part))
     return 1 if failed else 0
 

@@ -270,7 +270,7 @@ def test_resume_and_overwrite(run, one_line, models, gray_picture, tmp_path):
     one_line('upscale', gray_picture, words=['m51.png', 'exists already', '--overwrite'])
     status, out, _ = run('upscale', gray_picture, '--resume')
     assert (status, target.stat().st_mtime_ns) == (0, first)
-    assert '1 were finished' in out
+    assert '1 already finished' in out
     Image.fromarray(noise(66, 70, seed=1)).save(gray_picture)
     one_line('upscale', gray_picture, '--resume', words=['it was made otherwise', '--overwrite'])
     assert target.stat().st_mtime_ns == first
