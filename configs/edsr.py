@@ -20,6 +20,7 @@ def get_config(variant: str = 'default') -> ConfigDict:
     config.generator.blocks = 8  # 16 and 32
     config.generator.residual_scale = 1.0  # 0.1 for the full network
     config.generator.bicubic_start = True  # the fresh network is bicubic interpolation
+    config.generator.back_projection = False  # True: keep the output consistent with the input
 
     config.supervised.steps = 1200
     config.supervised.learning_rate = 5e-4

@@ -21,6 +21,7 @@ def get_config(variant: str = 'default') -> ConfigDict:
     config.generator.features = 32  # the paper: 64
     config.generator.blocks = 8  # the paper: 16
     config.generator.bicubic_start = True  # the fresh network is bicubic interpolation
+    config.generator.back_projection = False  # True: keep the output consistent with the input
 
     config.supervised.steps = 1200
     config.supervised.learning_rate = 5e-4

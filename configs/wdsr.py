@@ -22,6 +22,7 @@ def get_config(variant: str = 'default') -> ConfigDict:
     config.generator.expansion = config_dict.placeholder(int)  # None: the paper's 4 for a, 6 for b
     config.generator.low_rank = 0.8  # b only
     config.generator.bicubic_start = True  # the fresh network is bicubic interpolation
+    config.generator.back_projection = False  # True: keep the output consistent with the input
 
     config.supervised.steps = 2000
     config.supervised.learning_rate = 1e-3

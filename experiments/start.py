@@ -19,7 +19,7 @@ from astro_gan.state import GANState, state_shape
 
 STAGES = ('supervised', 'adversarial')
 NETS = ('generator', 'discriminator')
-NOT_IN_WEIGHTS = 'dropout'  # a field that two networks with the same weights may differ in
+NOT_IN_WEIGHTS = {'dropout', 'back_projection'}  # fields that two networks with the same weights may differ in
 
 Variables = dict[str, Any]  # {'params', 'batch_stats'}
 
@@ -77,7 +77,7 @@ def _check_generator(theirs: dict[str, Any], ours: dict[str, Any], where: str) -
 def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """`name is 'edsr', not 'wdsr'; ...` for what decides the weights' shapes or meaning; '' if nothing differs."""
     theirs, ours = ({**net, **net.get('fields', {})} for net in (theirs, ours))
-    keys = sorted((theirs.keys() | ours.keys()) - {'fields', NOT_IN_WEIGHTS})
+    keys = sorted((theirs.keys() | ours.keys()) - {'fields'} - NOT_IN_WEIGHTS)
     different = [key for key in keys if theirs.get(key) != ours.get(key)]
     return '; '.join(f'{key} is {theirs.get(key)!r}, not {ours.get(key)!r}' for key in different)
 

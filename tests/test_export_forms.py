@@ -22,7 +22,7 @@ from astro_gan.models import GENERATORS, make_generator
 from tests import networks
 
 TINY = {
-    'wdsr': {'factor': 2, 'features': 4, 'blocks': 1, 'bicubic_start': True},
+    'wdsr': {'factor': 2, 'features': 4, 'blocks': 1, 'bicubic_start': True, 'back_projection': True},
     'edsr': {'factor': 2, 'features': 4, 'blocks': 1},
     'srresnet': {'factor': 6, 'features': 4, 'blocks': 1},
     'unet': {'space': 'rgb', 'features': 2, 'depth': 1},

@@ -11,6 +11,8 @@ from astro_gan.models.layers import (
     KERNEL_INIT,
     QUIET,
     Conv,
+    back_project,
+    back_projection_radius,
     bicubic_upsample,
     pixel_shuffle,
     scaled_init,
@@ -33,6 +35,7 @@ class EDSR(nn.Module):
       residual_scale: multiplies each residual before it is added (section 3.3).
       bicubic_start: the fresh network is bicubic upsampling: that is added to the output (without
         parameters), and the last convolution starts turned down.
+      back_projection: end with `layers.back_project`: the output, made smaller again, is close to the input.
       dtype: of the arithmetic, except the last convolution's, which makes the pixels: float32.
 
     Raises ValueError for another factor.
@@ -43,12 +46,14 @@ class EDSR(nn.Module):
     blocks: int = 16
     residual_scale: float = 1.0
     bicubic_start: bool = False
+    back_projection: bool = False
     dtype: Any = jnp.float32
 
     @property
     def radius(self) -> float:
         """Pixels of the input around an output pixel that it depends on."""
-        return 2 + 2 * self.blocks + sub_pixel_radius(self.factor) + 1 / self.factor
+        radius = 2 + 2 * self.blocks + sub_pixel_radius(self.factor) + 1 / self.factor
+        return radius + self.back_projection * back_projection_radius(self.factor)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -66,7 +71,8 @@ class EDSR(nn.Module):
             y = pixel_shuffle(self._conv(f'upsample{index}', self.features * stage**2)(y), stage)
         init = scaled_init(QUIET) if self.bicubic_start else KERNEL_INIT
         y = Conv(3, kernel_init=init, name='tail')(y) / 255
-        return y + (bicubic_upsample(x, self.factor) if self.bicubic_start else mean)
+        y = y + (bicubic_upsample(x, self.factor) if self.bicubic_start else mean)
+        return back_project(y, x, self.factor) if self.back_projection else y
 
     def _conv(self, name: str, features: int | None = None) -> Conv:
         return Conv(features or self.features, dtype=self.dtype, name=name)

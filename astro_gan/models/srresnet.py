@@ -11,6 +11,8 @@ from astro_gan.models.layers import (
     QUIET,
     Conv,
     PReLU,
+    back_project,
+    back_projection_radius,
     batch_norm,
     bicubic_upsample,
     pixel_shuffle,
@@ -32,6 +34,7 @@ class SRResNet(nn.Module):
       features, blocks: the paper's 64 x 16 has 1,550,659 parameters at x4.
       bicubic_start: the fresh network is bicubic upsampling: that is added to the output (without
         parameters), and the last convolution starts turned down.
+      back_projection: end with `layers.back_project`: the output, made smaller again, is close to the input.
       axis_name: the pmap axis over which batch statistics are averaged, or None.
       dtype: of the arithmetic, except the last convolution's, which makes the pixels: float32.
 
@@ -42,13 +45,15 @@ class SRResNet(nn.Module):
     features: int = 64
     blocks: int = 16
     bicubic_start: bool = False
+    back_projection: bool = False
     axis_name: str | None = None
     dtype: Any = jnp.float32
 
     @property
     def radius(self) -> float:
         """Pixels of the input around an output pixel that it depends on."""
-        return 5 + 2 * self.blocks + sub_pixel_radius(self.factor) + 4 / self.factor
+        radius = 5 + 2 * self.blocks + sub_pixel_radius(self.factor) + 4 / self.factor
+        return radius + self.back_projection * back_projection_radius(self.factor)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -65,7 +70,8 @@ class SRResNet(nn.Module):
             y = PReLU(name=f'upsample{index}_prelu')(pixel_shuffle(y, stage))
         init = scaled_init(QUIET) if self.bicubic_start else KERNEL_INIT
         y = Conv(3, kernel_size=9, kernel_init=init, name='tail')(y) / 2
-        return y + (bicubic_upsample(x, self.factor) if self.bicubic_start else 0.5)
+        y = y + (bicubic_upsample(x, self.factor) if self.bicubic_start else 0.5)
+        return back_project(y, x, self.factor) if self.back_projection else y
 
     def _conv(self, name: str, features: int | None = None, kernel_size: int = 3) -> Conv:
         return Conv(features or self.features, kernel_size, dtype=self.dtype, name=name)

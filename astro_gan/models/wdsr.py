@@ -12,6 +12,8 @@ from astro_gan.models.layers import (
     DIV2K_MEAN,
     QUIET,
     WeightNormConv,
+    back_project,
+    back_projection_radius,
     bicubic_kernel,
     edge_pad,
     pixel_shuffle,
@@ -35,6 +37,7 @@ class WDSR(nn.Module):
       bicubic_start: the fresh network is bicubic upsampling: the 5x5 skip starts as that kernel
         (and repeats the border instead of padding with zeros), the body's last convolution starts
         turned down.
+      back_projection: end with `layers.back_project`: the output, made smaller again, is close to the input.
       dtype: of the body's arithmetic. The skip, which carries the picture, is always float32.
 
     Raises ValueError for an unknown variant or a factor below 2.
@@ -47,12 +50,14 @@ class WDSR(nn.Module):
     expansion: int | None = None
     low_rank: float = 0.8
     bicubic_start: bool = False
+    back_projection: bool = False
     dtype: Any = jnp.float32
 
     @property
     def radius(self) -> float:
         """Pixels of the input around an output pixel that it depends on."""
-        return 2 + self.blocks * (2 if self.variant == 'a' else 1)
+        radius = 2 + self.blocks * (2 if self.variant == 'a' else 1)
+        return radius + self.back_projection * back_projection_radius(self.factor)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -62,7 +67,8 @@ class WDSR(nn.Module):
         if self.factor < 2:
             raise ValueError(f'WDSR factor must be at least 2, not {self.factor}')
         mean = jnp.asarray(DIV2K_MEAN, jnp.float32)
-        x = (jnp.asarray(x, jnp.float32) - mean) * 2
+        low_res = jnp.asarray(x, jnp.float32)
+        x = (low_res - mean) * 2
 
         y = self._conv(self.features, 'head')(x)
         for index in range(self.blocks):
@@ -70,7 +76,8 @@ class WDSR(nn.Module):
         out = 3 * self.factor**2
         y = self._conv(out, 'tail', scale=QUIET if self.bicubic_start else 1.0)(y)
         y = y.astype(jnp.float32) + self._skip(x, out)
-        return pixel_shuffle(y, self.factor) / 2 + mean
+        y = pixel_shuffle(y, self.factor) / 2 + mean
+        return back_project(y, low_res, self.factor) if self.back_projection else y
 
     def _conv(self, features: int, name: str, *, kernel_size: int = 3, scale: float = 1.0):
         return WeightNormConv(features, kernel_size, scale_init=scale, dtype=self.dtype, name=name)

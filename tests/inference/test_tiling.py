@@ -8,7 +8,12 @@ from astro_gan.inference.render import ArraySource, halo, render
 from tests.networks import pictures
 from tests.small_models import upscaler
 
-CASES = [('wdsr', {'variant': 'a'}), ('wdsr', {'variant': 'b'}), ('edsr', {}), ('srresnet', {})]
+CASES = [
+    ('wdsr', {'variant': 'a'}),
+    ('wdsr', {'variant': 'b', 'back_projection': True}),
+    ('edsr', {'back_projection': True}),
+    ('srresnet', {}),
+]
 
 
 @pytest.mark.parametrize('size', [(1, 1), (16, 40), (33, 47), (64, 17)])

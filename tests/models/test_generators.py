@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from astro_gan import fidelity
 from astro_gan.models import make_generator
-from astro_gan.models.layers import WeightNormConv, bicubic_upsample
+from astro_gan.models.layers import WeightNormConv, bicubic_downsample, bicubic_upsample
 from tests.networks import apply, init
 
 NAMES = ('edsr', 'srresnet', 'wdsr')  # of super-resolution
@@ -70,6 +71,26 @@ def test_bicubic_upsample(factor):
     expected = jax.image.resize(x, y.shape, 'cubic')
     inner = slice(2 * factor, -2 * factor)
     np.testing.assert_allclose(y[:, inner, inner], expected[:, inner, inner], atol=2e-6)
+
+
+@pytest.mark.parametrize('factor', [2, 3, 4, 12])
+def test_bicubic_downsample(factor):
+    """The form of weighted slices is jax.image.resize's antialiased cubic away from the border."""
+    x = np.random.default_rng(1).random((2, 9 * factor, 8 * factor, 3), np.float32)
+    expected = jax.image.resize(x, (2, 9, 8, 3), 'cubic')
+    np.testing.assert_allclose(bicubic_downsample(x, factor)[:, 2:-2, 2:-2], expected[:, 2:-2, 2:-2], atol=2e-6)
+
+
+@pytest.mark.parametrize('factor', [2, 3, 4])
+@pytest.mark.parametrize('name', NAMES)
+def test_back_projection(name, factor):
+    """The same weights with a back-projection keep much closer to the input, by Pillow's own resampling."""
+    plain, projected = small(name, factor=factor), small(name, factor=factor, back_projection=True)
+    x = pictures(1, 24, 20)
+    x = np.asarray(jax.image.resize(x[:, ::4, ::4], x.shape, 'cubic'))  # smooth, as pictures are
+    variables = init(plain, x)
+    before, after = (fidelity.consistency(np.asarray(apply(net, variables, x))[0], x[0]) for net in (plain, projected))
+    assert after < before / 4
 
 
 @pytest.mark.parametrize('factor', [2, 3, 4, 8])
