@@ -76,7 +76,7 @@ def _open_source(config: ConfigDict, split: str, minimum_size: int) -> Any:
     )
 
 
-def _eval_batches(config: ConfigDict, split: str, experiment: Experiment) -> Iterable[Batch]:
+def eval_batches(config: ConfigDict, split: str, experiment: Experiment) -> Iterable[Batch]:
     """The tiles of one split, iterated anew at every evaluation."""
     from astro_gan.data.pipeline import EvalBatches
 
@@ -177,7 +177,7 @@ def _train(config: ConfigDict, folder: Path) -> None:
     loop.train(
         stages,
         initial_state=initial,
-        eval_batches=_eval_batches(config, 'validation', stages[0].experiment),
+        eval_batches=eval_batches(config, 'validation', stages[0].experiment),
         workdir=folder,
         settings=loop.Settings(
             seed=config.seed,
@@ -213,7 +213,7 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
     experiments = _stages(config, training=False)
     states = _best_states(config, folder, experiments)
     first = next(iter(experiments.values()))
-    batches = _eval_batches(config, 'test', first)
+    batches = eval_batches(config, 'test', first)
     baseline = _task(config).BASELINE
     per_tile = {baseline: evaluate_tiles(make_eval_step(first, baseline=True), {}, {}, batches)}
     eval_step, predict = make_eval_step(first), make_predict(first)  # compiled once: stages are measured alike
