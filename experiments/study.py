@@ -1,6 +1,7 @@
 """The report's results chapter: train, or find, every system, measure all on the same tiles, write the comparison.
 
-    python -m experiments.study --train --astro HUBBLE --natural NATURAL     # some two hours on two cores
+    python -m experiments.study --train                                      # embedded data, without the pre-trained
+    python -m experiments.study --train --astro HUBBLE --natural NATURAL     # everything
     python -m experiments.study --astro HUBBLE                               # what is there, measured again
     python -m experiments.study --train --smoke                              # tiny networks on the embedded data
     python -m experiments.study --astro HUBBLE --models wdsr_x4 colorize_lab # shipped models and exports too
@@ -66,9 +67,9 @@ def provide(arguments: argparse.Namespace, task: str, system: System) -> list[Pa
         return list(exports)
     folders = {ASTRO: arguments.astro, NATURAL: arguments.natural}
     config = make_config(system, task, smoke=arguments.smoke, folders=folders, runs=Path(arguments.runs))
-    if arguments.train:
-        if system.pictures == NATURAL and not (arguments.natural or arguments.smoke):
-            raise ValueError(f'{system.name}: is trained on natural pictures; name their folder with --natural')
+    if arguments.train and (system.pictures == NATURAL or system.start) and not (arguments.natural or arguments.smoke):
+        runner.log(f'{system.name}: left out, it needs natural pictures (--natural FOLDER)')
+    elif arguments.train:
         runner.train(config, str(workdir))
     if (workdir / 'test.csv').is_file():
         runner.export(config, str(workdir))
@@ -143,9 +144,7 @@ def study_task(arguments: argparse.Namespace, task: str, others: dict[str, Model
         if arguments.only and system.name not in arguments.only:
             continue
         for title, stage, path in zip(system.titles, STAGES, provide(arguments, task, system), strict=True):
-            if path is None:
-                runner.log(f'{system.name}, {stage}: not there (--train makes it)')
-            else:
+            if path is not None:
                 found.append((title, path, {'workdir': path.parents[1], 'stage': stage}))
     models = [(title, load_model(path), origin) for title, path, origin in found]
     models += [(title, model, {}) for title, model in others.items() if model.task == task]
@@ -170,7 +169,8 @@ def study_task(arguments: argparse.Namespace, task: str, others: dict[str, Model
     return study_report.Results(task, rows, experiment.summarize, pictures, chosen, inputs[chosen], truth[chosen])
 
 
-def main() -> None:
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line; None: the process's own."""
     parser = argparse.ArgumentParser(
         prog='python -m experiments.study',
         description=__doc__,
@@ -188,11 +188,15 @@ def main() -> None:
     parser.add_argument('--split', default='validation', choices=['validation', 'test'], help='default: validation')
     parser.add_argument('--rows', type=int, default=3, help='pictures per task; default: 3')
     parser.add_argument('-o', '--output', default='docs/study', help='folder of the result; default: docs/study')
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     arguments.runs = arguments.runs or ('runs/study_smoke' if arguments.smoke else 'runs/study')
+    return arguments
+
+
+def main() -> None:
     logging.set_verbosity(logging.FATAL)  # Orbax tells every detail
     try:
-        run(arguments)
+        run(parse())
     except Interrupted as stop:
         print(f'{stop}; everything is saved. The same command goes on', flush=True)
         sys.exit(128 + stop.signum)

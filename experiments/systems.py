@@ -114,8 +114,11 @@ def make_config(system: System, task: str, *, smoke: bool, folders: Mapping[str,
     variant = 'smoke' if smoke else 'default'
     config: ConfigDict = importlib.import_module(f'configs.{system.config}').get_config(variant)
     config.name = system.name
-    if not smoke:
-        config.update_from_flattened_dict({**SETTINGS[task], **system.settings})
-    config.dataset.folder = folders[system.pictures]
+    folder = folders[system.pictures]
+    settings = {} if smoke else {**SETTINGS[task], **system.settings}
+    if not folder:  # the configs' own sizes suit the embedded picture
+        settings = {name: value for name, value in settings.items() if not name.startswith('dataset.')}
+    config.update_from_flattened_dict(settings)
+    config.dataset.folder = folder
     config.init_from = str(runs / system.start) if system.start else ''
     return config.lock()
