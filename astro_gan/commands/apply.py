@@ -45,6 +45,13 @@ def add_to(commands: argparse._SubParsersAction) -> None:
                 metavar='N',
                 help='predict colours on a copy N times smaller; default: as in the training',
             )
+            parser.add_argument(
+                '--saturation',
+                type=_saturation,
+                default=1.0,
+                metavar='X',
+                help='multiply the predicted colours by X, 0 to 10; default: 1, the most probable and rather pale',
+            )
         parser.add_argument(
             '--format', choices=('png', 'jpg', 'tif', 'fits'), help="of the results; default: the input's"
         )
@@ -76,6 +83,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _saturation(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 10.0:
+        raise argparse.ArgumentTypeError(f'{text} is not from 0 to 10')
+    return value
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Apply the models; 1 if a file failed."""
     from pathlib import Path
@@ -88,6 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = files.Settings(
         allow_color=given.get('allow_color', False),
         reduction=given.get('reduction'),
+        saturation=given.get('saturation', 1.0),
         hdu=arguments.hdu,
         stretch=arguments.stretch,
         conserve=given.get('conserve', 'surface_brightness'),

@@ -31,11 +31,12 @@ Start = Callable[[str, float], Any]
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How files are read and written. The first five decide what the output's values are, with the model.
+    """How files are read and written. `deciding` names those that make the output's values.
 
     Attributes:
         allow_color: colour pictures are made gray where gray is meant.
         reduction: working scale of a colorizer; None: that of its training.
+        saturation: multiplies the colours that a colorizer predicts.
         hdu: FITS extension; None: the science image.
         stretch: of FITS frames, one of STRETCHES.
         conserve: of FITS frames, 'surface_brightness' or 'flux'.
@@ -48,6 +49,7 @@ class Settings:
 
     allow_color: bool = False
     reduction: int | None = None
+    saturation: float = 1.0
     hdu: str | None = None
     stretch: str = 'asinh'
     conserve: str = 'surface_brightness'
@@ -59,7 +61,7 @@ class Settings:
 
     def deciding(self) -> dict[str, Any]:
         """Those that decide the output's values."""
-        names = ('allow_color', 'reduction', 'hdu', 'stretch', 'conserve', 'format')
+        names = ('allow_color', 'reduction', 'saturation', 'hdu', 'stretch', 'conserve', 'format')
         return {name: getattr(self, name) for name in names}
 
 
@@ -261,12 +263,23 @@ def _write_fits(
     header = frames.output_header(source, shape, factor, made | {'conserve': settings.conserve})
     top = 0
     with open_writer(target, shape, header, overwrite=settings.overwrite) as write:
-        for strip in render(model.networks, source, tile=settings.tile, reduction=settings.reduction, log=log):
+        for strip in _render(model, source, settings, log):
             for first in range(0, len(strip), 64 * factor):  # in float64, so a few rows at a time
                 planes = frames.to_data(source, strip[first : first + 64 * factor], top, factor, settings.conserve)
                 write(planes if len(shape) == 3 else planes[0])
                 top += planes.shape[1]
             progress(strip.shape[0] * strip.shape[1] / 1e6)
+
+
+def _render(model: Model, source: Any, settings: Settings, log: Callable[[str], None]) -> Iterator[np.ndarray]:
+    return render(
+        model.networks,
+        source,
+        tile=settings.tile,
+        reduction=settings.reduction,
+        saturation=settings.saturation,
+        log=log,
+    )
 
 
 def _write_picture(
@@ -289,7 +302,7 @@ def _write_picture(
 
     def strips() -> Iterator[np.ndarray]:
         top = 0
-        for strip in render(model.networks, source, tile=settings.tile, reduction=settings.reduction, log=log):
+        for strip in _render(model, source, settings, log):
             levels = to_levels(strip, dtype)
             if alpha is not None:
                 levels = np.concatenate([levels, to_levels(_alpha(source, strip, top, factor), dtype)], axis=-1)

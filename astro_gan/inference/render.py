@@ -85,6 +85,7 @@ def render(
     *,
     tile: int | None = None,
     reduction: int | None = None,
+    saturation: float = 1.0,
     log: Callable[[str], None] = print,
 ) -> Iterator[np.ndarray]:
     """Apply networks one after the other: an optional colorizer first, then super-resolution.
@@ -95,6 +96,7 @@ def render(
         tile: pixels of the image on a side of a tile.
         reduction: how many times smaller the copy is on which colours are predicted; None: as in the training. It
             stops where the copy would be too small for the network.
+        saturation: multiplies the predicted a*b*; the hue and the lightness stay.
         log: is told when memory runs out.
 
     Yields:
@@ -104,7 +106,7 @@ def render(
     read, channels = source.read, source.channels
     first, rest = networks[0], networks
     if first.colorizes:
-        chroma = chroma_map(first, source, reduction, log)
+        chroma = np.float32(saturation) * chroma_map(first, source, reduction, log)
         read, channels, rest = functools.partial(_read_colour, source, chroma), 3, networks[1:]
     if not rest:
         yield from _rows(read, source.height, source.width, tile)

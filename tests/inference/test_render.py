@@ -52,6 +52,21 @@ def test_colours_come_from_the_working_scale():
     assert (np.hypot(*np.moveaxis(ab, -1, 0)) <= np.hypot(*np.moveaxis(enlarged, -1, 0)) + 0.1).all()
 
 
+def test_saturation_multiplies_the_colours():
+    """Hue and lightness stay; 0 leaves the image gray, and within the gamut twice the saturation is twice a*b*."""
+    model, source = colorizer(), ArraySource(smooth(64, 70))
+    none, weak, twice = (
+        np.asarray(rgb_to_lab(np.concatenate(list(render(model.networks, source, saturation=value)))))
+        for value in (0.0, 0.05, 0.1)
+    )
+    assert np.abs(none[..., 1:]).max() < 0.05
+    assert np.abs(weak[..., 1:]).max() > 0.5
+    inside = (np.hypot(weak[..., 1], weak[..., 2]) < 3) & (np.abs(none[..., 0] - 50) < 25)  # sRGB can show them
+    assert inside.mean() > 0.1
+    np.testing.assert_allclose(twice[inside][:, 1:], 2 * weak[inside][:, 1:], atol=0.1)
+    np.testing.assert_allclose(twice[..., 0], none[..., 0], atol=0.1)
+
+
 def test_working_size_stays_large_enough():
     """The reduction is what the training had, unless the copy would be too small for the network."""
     assert working_size(1024, 768, 4, 64) == (256, 192)
