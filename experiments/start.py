@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flax
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -19,7 +21,9 @@ from astro_gan.state import GANState, state_shape
 
 STAGES = ('supervised', 'adversarial')
 NETS = ('generator', 'discriminator')
-NOT_IN_WEIGHTS = {'dropout', 'back_projection'}  # fields that two networks with the same weights may differ in
+# Fields that two networks may differ in and still share weights; those of another factor share all but the layers that
+# enlarge (EDSR, section 3.3: x3 and x4 start from x2).
+NOT_IN_WEIGHTS = {'dropout', 'back_projection', 'factor'}
 
 Variables = dict[str, Any]  # {'params', 'batch_stats'}
 
@@ -42,13 +46,30 @@ def initial_state(config: ConfigDict, task: Any, log: Callable[[str], None] = pr
         for net in NETS:
             ours = getattr(state, net)
             if net in found:
-                state = state.replace(**{net: ours.replace(**found[net])})
+                theirs = found[net]
+                if net == 'generator':
+                    theirs = {kind: _fitting(tree, getattr(ours, kind)) for kind, tree in theirs.items()}
+                state = state.replace(**{net: ours.replace(**theirs)})
             elif net in backbones:
                 variables = insert_backbone({'params': ours.params, 'batch_stats': ours.batch_stats}, backbones[net])
                 state = state.replace(**{net: ours.replace(**variables)})
         return state.replace(ema_params=state.generator.params)
 
     return fill
+
+
+def _afresh(factor: int | None, ours: dict[str, Any]) -> str:
+    """What to say of a start from a network of another factor."""
+    if factor in (None, ours['factor']):
+        return ''
+    return f' (factor {factor}, not {ours["factor"]}: the layers that enlarge start afresh)'
+
+
+def _fitting(theirs: Any, ours: Any) -> Any:
+    """Their parameters where the shapes are ours, otherwise ours: only a factor makes shapes differ."""
+    flat, mine = (flax.traverse_util.flatten_dict(tree) for tree in (theirs, ours))
+    taken = {path: flat[path] if jnp.shape(flat.get(path)) == value.shape else value for path, value in mine.items()}
+    return flax.traverse_util.unflatten_dict(taken)
 
 
 def _init_from(config: ConfigDict, task: Any, log: Callable[[str], None]) -> dict[str, Variables]:
@@ -63,7 +84,7 @@ def _init_from(config: ConfigDict, task: Any, log: Callable[[str], None]) -> dic
         raise ValueError(f'config.init_from: {error}') from None
     _check_generator(model.description, ours, config.init_from)
     variables = model.networks[0].variables
-    log(f'generator: starts from {config.init_from}')
+    log(f'generator: starts from {config.init_from}' + _afresh(model.description.get('factor'), ours))
     return {'generator': {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}}
 
 
@@ -99,7 +120,9 @@ def _from_workdir(config: ConfigDict, task: Any, workdir: Path, log: Callable[[s
     same_discriminator = not _differences(discriminator, config.discriminator.to_dict())
     with like.unlocked():
         like.discriminator = ConfigDict(discriminator)
-    for key in ('crop_size', 'reduction'):
+        if 'factor' in theirs:
+            like.factor = theirs['factor']
+    for key in ('crop_size', 'eval_tile', 'reduction'):
         if key in dataset:
             like.dataset[key] = dataset[key]
     for stage in reversed(STAGES):
@@ -108,7 +131,7 @@ def _from_workdir(config: ConfigDict, task: Any, workdir: Path, log: Callable[[s
             continue
         state, step = best
         where = f'{workdir}, {stage} stage, step {step}'
-        log(f'generator: starts from {where}')
+        log(f'generator: starts from {where}' + _afresh(theirs.get('factor'), ours))
         nets = {'generator': {'params': state.ema_params, 'batch_stats': state.generator.batch_stats}}
         # A discriminator that only a supervised run has carried along has learned nothing.
         if stage == 'adversarial' and same_discriminator:

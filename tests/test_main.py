@@ -8,6 +8,7 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,6 +20,7 @@ from astro_gan.state import create_state, state_shape
 from configs import edsr, srgan, wdsr
 from experiments import runner, super_resolution
 from experiments.settings import claim_workdir, lock_workdir
+from experiments.start import initial_state
 from tests.runs import ROOT, assert_one_line, main, main_here, start
 
 CONFIGS = ('wdsr', 'edsr', 'srgan')
@@ -108,6 +110,34 @@ def test_init_from_starts_from_an_exported_model(tmp_path):
     config.generator.features = 16
     with pytest.raises(ValueError, match='holds another generator'):
         runner.train(config, str(tmp_path / 'other'))
+
+
+@pytest.mark.parametrize('source', ['export', 'workdir'])
+def test_init_from_another_factor(tmp_path, source, smoke_run):
+    """A network of factor 3 starts from one of factor 4: with its body, and enlarging layers of its own."""
+    config = wdsr.get_config('smoke')
+    config.init_from = str(tmp_path / 'model')
+    if source == 'workdir':
+        config.init_from = str(smoke_run('wdsr')[1])
+    else:
+        shape = jax.ShapeDtypeStruct((1, 12, 12, 3), np.float32)
+        four = create_state(super_resolution.make(config, 'supervised'), jax.random.key(99), shape).generator
+        export_model(four.params, four.batch_stats, super_resolution.describe(config), config.init_from)
+    config.factor = 3
+    lines = []
+    fill = initial_state(config, super_resolution, lines.append)
+    assert 'factor 4, not 3' in lines[0]
+    shape = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
+    fresh = create_state(super_resolution.make(config, 'supervised'), jax.random.key(5), shape)
+    started = fill(fresh)
+    before, after = fresh.generator.params, started.generator.params
+    assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, after)
+    for name in ('tail', 'skip'):
+        jax.tree.map(np.testing.assert_array_equal, before[name], after[name])
+    assert np.abs(before['head']['kernel'] - after['head']['kernel']).max() > 0.01
+    if source == 'export':
+        jax.tree.map(np.testing.assert_array_equal, four.params['head'], after['head'])
+    jax.tree.map(np.testing.assert_array_equal, started.ema_params, after)
 
 
 @pytest.mark.parametrize(
