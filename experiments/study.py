@@ -105,12 +105,12 @@ def measure(
         chosen: indices of the tiles whose outputs are kept.
         origin: `workdir` and `stage`.
     """
-    metrics = jax.jit(experiment.metrics)
+    metrics, to_rgb = jax.jit(experiment.metrics), jax.jit(experiment.to_rgb)
     parts: list[dict[str, np.ndarray]] = []
     kept: dict[int, np.ndarray] = {}
     for batch in tqdm(map(flat, batches), desc=title, unit='batch', leave=False, total=len(batches), disable=None):
         inputs = batch['input']
-        truth = np.asarray(experiment.to_rgb(inputs, batch['target']))
+        truth = np.asarray(to_rgb(inputs, batch['target']))
         outputs = np.asarray(predict(inputs))
         part = {name: np.asarray(value) for name, value in metrics(outputs, truth).items()}
         if inputs.shape[-1] == 3:  # enlarged
@@ -160,7 +160,7 @@ def study_task(arguments: argparse.Namespace, task: str, others: dict[str, Model
     pictures = [name.rsplit(' at ', 1)[0] for name in batches.names]
     chosen = study_report.choose(pictures, truth, count=arguments.rows)
     baseline = runner.TASKS[task].BASELINE
-    rows = [measure(baseline, experiment.baseline, experiment, batches, chosen)]
+    rows = [measure(baseline, jax.jit(experiment.baseline), experiment, batches, chosen)]
     for title, model, origin in models:
         rows.append(measure(title, predictor(model), experiment, batches, chosen, **origin))
         jax.clear_caches()
@@ -187,9 +187,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--split', default='validation', choices=['validation', 'test'], help='default: validation')
     parser.add_argument('--rows', type=int, default=3, help='pictures per task; default: 3')
-    parser.add_argument('-o', '--output', default='docs/study', help='folder of the result; default: docs/study')
+    parser.add_argument('-o', '--output', default='', help='folder of the result; default: docs/study, or RUNS/report')
     arguments = parser.parse_args(argv)
     arguments.runs = arguments.runs or ('runs/study_smoke' if arguments.smoke else 'runs/study')
+    arguments.output = arguments.output or (f'{arguments.runs}/report' if arguments.smoke else 'docs/study')
     return arguments
 
 

@@ -78,6 +78,7 @@ SYSTEMS: Mapping[str, tuple[System, ...]] = {
         System('wdsr', 'wdsr', ('WDSR', 'WDSR-GAN')),
     ),
 }
+SMOKE = {f'{stage}.{key}': 2 for stage in STAGES for key in ('steps', 'eval_every')}
 # Equal for all systems of a task, so that networks are compared and not schedules: about an hour on two cores.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     'colorization': {
@@ -115,7 +116,7 @@ def make_config(system: System, task: str, *, smoke: bool, folders: Mapping[str,
     config: ConfigDict = importlib.import_module(f'configs.{system.config}').get_config(variant)
     config.name = system.name
     folder = folders[system.pictures]
-    settings = {} if smoke else {**SETTINGS[task], **system.settings}
+    settings = dict(SMOKE) if smoke else {**SETTINGS[task], **system.settings}
     if not folder:  # the configs' own sizes suit the embedded picture
         settings = {name: value for name, value in settings.items() if not name.startswith('dataset.')}
     config.update_from_flattened_dict(settings)
