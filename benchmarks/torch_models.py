@@ -50,6 +50,12 @@ def channel_buffer(values: tuple[float, ...]) -> nn.Buffer:
     return nn.Buffer(torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 
 
+def back_project(output: Tensor, low_res: Tensor, factor: int) -> Tensor:
+    """As `astro_gan.models.layers.back_project`, but for the border."""
+    smaller = F.interpolate(output, low_res.shape[2:], mode='bicubic', antialias=True)
+    return output + bicubic(low_res - smaller, factor)
+
+
 class WDSR(nn.Module):
     """As `astro_gan.models.wdsr.WDSR`."""
 
@@ -63,6 +69,7 @@ class WDSR(nn.Module):
         expansion: int | None,
         low_rank: float,
         bicubic_start: bool,
+        back_projection: bool = False,
     ) -> None:
         super().__init__()
 
@@ -74,7 +81,7 @@ class WDSR(nn.Module):
             expand, reduce = norm_conv(features, wide, 1), norm_conv(wide, low, 1)
             return nn.Sequential(expand, nn.ReLU(inplace=True), reduce, norm_conv(low, features))
 
-        self.factor = factor
+        self.factor, self.back_projection = factor, back_projection
         self.mean = channel_buffer(DIV2K_MEAN)
         self.head = norm_conv(3, features)
         self.blocks = nn.ModuleList(block() for _ in range(blocks))
@@ -82,24 +89,35 @@ class WDSR(nn.Module):
         self.skip = norm_conv(3, 3 * factor**2, 5, padding_mode='replicate' if bicubic_start else 'zeros')
 
     def forward(self, x: Tensor) -> Tensor:
-        x = (x - self.mean) * 2
+        low_res, x = x, (x - self.mean) * 2
         y = self.head(x)
         for block in self.blocks:
             y = y + block(y)
         y = self.tail(y).float() + in_float32(self.skip, x)
-        return shuffle(y, self.factor) / 2 + self.mean
+        y = shuffle(y, self.factor) / 2 + self.mean
+        return back_project(y, low_res, self.factor) if self.back_projection else y
 
 
 class EDSR(nn.Module):
     """As `astro_gan.models.edsr.EDSR`."""
 
-    def __init__(self, *, factor: int, features: int, blocks: int, residual_scale: float, bicubic_start: bool) -> None:
+    def __init__(
+        self,
+        *,
+        factor: int,
+        features: int,
+        blocks: int,
+        residual_scale: float,
+        bicubic_start: bool,
+        back_projection: bool = False,
+    ) -> None:
         super().__init__()
 
         def block() -> nn.Module:
             return nn.Sequential(conv(features, features), nn.ReLU(inplace=True), conv(features, features))
 
         self.factor, self.residual_scale, self.bicubic_start = factor, residual_scale, bicubic_start
+        self.back_projection = back_projection
         self.stages = sub_pixel_stages(factor)
         self.mean = channel_buffer(DIV2K_MEAN)
         self.head = conv(3, features)
@@ -116,19 +134,22 @@ class EDSR(nn.Module):
         for layer, stage in zip(self.upsample, self.stages, strict=True):
             y = shuffle(layer(y), stage)
         y = in_float32(self.tail, y) / 255
-        return y + (bicubic(x, self.factor) if self.bicubic_start else self.mean)
+        y = y + (bicubic(x, self.factor) if self.bicubic_start else self.mean)
+        return back_project(y, x, self.factor) if self.back_projection else y
 
 
 class SRResNet(nn.Module):
     """As `astro_gan.models.srresnet.SRResNet`."""
 
-    def __init__(self, *, factor: int, features: int, blocks: int, bicubic_start: bool) -> None:
+    def __init__(
+        self, *, factor: int, features: int, blocks: int, bicubic_start: bool, back_projection: bool = False
+    ) -> None:
         super().__init__()
 
         def norm() -> list[nn.Module]:
             return [conv(features, features), nn.BatchNorm2d(features)]
 
-        self.factor, self.bicubic_start = factor, bicubic_start
+        self.factor, self.bicubic_start, self.back_projection = factor, bicubic_start, back_projection
         self.stages = sub_pixel_stages(factor)
         self.head = nn.Sequential(conv(3, features, 9), nn.PReLU(features))
         self.blocks = nn.ModuleList(nn.Sequential(*norm(), nn.PReLU(features), *norm()) for _ in range(blocks))
@@ -145,7 +166,8 @@ class SRResNet(nn.Module):
         for layer, prelu, stage in zip(self.upsample, self.prelus, self.stages, strict=True):
             y = prelu(shuffle(layer(y), stage))
         y = in_float32(self.tail, y) / 2
-        return y + (bicubic(x, self.factor) if self.bicubic_start else 0.5)
+        y = y + (bicubic(x, self.factor) if self.bicubic_start else 0.5)
+        return back_project(y, x, self.factor) if self.back_projection else y
 
 
 class SRGANDiscriminator(nn.Module):
