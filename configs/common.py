@@ -69,6 +69,9 @@ def super_resolution() -> ConfigDict:
     config.discriminator.norm = 'batch'  # batch, spectral or none
     config.discriminator.global_pool = True  # any crop size; False: the paper's flattening
 
+    for stage in (config.supervised, config.adversarial):
+        stage.grid_weight = 0.0  # of the loss on a grid with the period of the enlargement; crops from 6 periods up
+
     config.adversarial.eval_every = 50
     config.adversarial.ema_decay = 0.98  # the stage is short
     config.adversarial.adversarial_weight = 5e-3

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
-from astro_gan import images, metrics, summary
+from astro_gan import images, losses, metrics, summary
 from astro_gan.experiment import Experiment
 from astro_gan.models import load_lpips, make_generator
 from astro_gan.train import AXIS
@@ -50,11 +51,22 @@ def make(config: ConfigDict, stage_name: str, *, training: bool = True) -> Exper
         del seed
         return {'input': downsample(crop, factor), 'target': to_float(crop)}
 
+    stage = config[stage_name]
+
+    def grid(prediction: jax.Array, batch: Any) -> jax.Array:
+        return stage.grid_weight * losses.grid(prediction, batch['target'], period=factor)
+
     low_size = config.dataset.crop_size // factor
     return Experiment(
         generator=generator,
         discriminator=parts.discriminator(config),
-        generator_loss=parts.generator_loss(config, stage_name, training=training, picture=lambda batch, image: image),
+        generator_loss=parts.generator_loss(
+            config,
+            stage_name,
+            training=training,
+            picture=lambda batch, image: image,
+            extra={'grid': grid} if stage.grid_weight else None,
+        ),
         discriminator_loss=parts.discriminator_loss(config, stage_name),
         discriminator_input=lambda low_res, image: image,
         preprocess=preprocess,

@@ -77,6 +77,28 @@ def test_pixel_losses():
     assert jax.grad(losses.charbonnier)(jnp.zeros((1, 2, 2, 1)), jnp.zeros((1, 2, 2, 1))).max() == 0
 
 
+@pytest.mark.parametrize('period', [2, 3, 4])
+def test_grid_sees_the_period_of_the_enlargement_only(period):
+    """A grid costs its mean amplitude; an offset costs nothing, another period and noise little."""
+    random, side = np.random.default_rng(4), 12 * period
+    truth = random.random((2, side, side + 3, 3), np.float32)  # the last columns fill no window
+    place = np.arange(side + 3)
+    on_grid = ((place % period == 0)[:side, None] & (place % period == 1))[None, ..., None].astype(np.float32)
+    share = 1 / period**2
+    expected = 0.1 * 2 * share * (1 - share)  # mean of |x - mean| of 0.1 at one pixel of a block
+    loss = losses.grid(truth + 0.1 * on_grid + 0.05, truth, period=period)
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+    other = (place % (period + 1) == 0)[None, None, :, None].astype(np.float32)
+    assert losses.grid(truth + 0.1 * other, truth, period=period) < 0.02
+    noise = 0.1 * random.standard_normal(truth.shape).astype(np.float32)
+    assert losses.grid(truth + noise, truth, period=period) < 0.1 / 6
+    assert np.isfinite(jax.grad(lambda x: losses.grid(x, truth, period=period))(truth)).all()
+    with pytest.raises(ValueError, match='no window of'):
+        losses.grid(truth[:, :5], truth[:, :5], period=period)
+    with pytest.raises(ValueError, match='differ in shape'):
+        losses.grid(truth[:, :5], truth, period=period)
+
+
 def test_chroma_weighs_low_saturation():
     """The chroma loss is its formula; boost > 0 counts errors of gray regions more, < 0 less, 0 is plain L1."""
     ab, truth = 40 * REAL[..., [0, 0]], 40 * FAKE[..., [0, 0]] * [1, -0.5]

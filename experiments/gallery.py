@@ -1,0 +1,109 @@
+"""The pictures of docs/gallery.md: what the shipped models make of validation pictures and of a real frame.
+
+    python -m experiments.gallery HUBBLE/val --frame FRAME.fits -o docs/gallery
+
+HUBBLE/val has the ESA/Hubble press pictures named below, FRAME is any FITS frame of a galaxy or a star field. Pictures
+are made 4 times smaller (enlarging) or gray (colorization) first, so the truth is known; the frame has none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from astro_gan import images
+from astro_gan.color import lightness_to_gray, rgb_to_lab
+from astro_gan.data.pictures import read_picture
+from astro_gan.inference.frames import open_frame
+from astro_gan.inference.pictures import MAXIMUM_PIXELS
+from astro_gan.logbook import write_atomically
+from astro_gan.model import load_model
+
+FACTOR = 4
+SIDE = 240  # pixels of the truth that are shown of an enlarged picture
+# Rows: picture and upper left pixel (y, x) of the part that is shown. The last one of each is a failure.
+ENLARGED = [('heic1006a', 330, 330), ('potw1630a', 250, 560), ('potw2111a', 250, 330), ('heic1510a', 200, 400)]
+COLOURED = ['heic1006a', 'potw1726a', 'potw1530a', 'potw1308a', 'opo9603a']
+UPSCALERS = ('wdsr_x4', 'wdsr_gan_x4')
+COLORIZER = 'colorize_lab'
+
+
+def read(folder: Path, name: str) -> np.ndarray:
+    """A picture as floats in [0, 1], its sides multiples of 4."""
+    picture = read_picture(folder / f'{name}.jpg')
+    height, width = (side // FACTOR * FACTOR for side in picture.shape[:2])
+    return picture[:height, :width].astype(np.float32) / 255
+
+
+def enlarged(folder: Path) -> np.ndarray:
+    """Rows of input | bicubic | every upscaler | truth."""
+    models = [load_model(name) for name in UPSCALERS]
+    rows = []
+    for name, top, left in ENLARGED:
+        truth = read(folder, name)
+        low_res = np.asarray(images.quantize(images.downsample(truth[None], FACTOR)))[0]
+        results = [np.asarray(images.upsample(low_res[None], FACTOR))[0], *(model(low_res) for model in models), truth]
+        low = low_res[top // FACTOR :, left // FACTOR :][: SIDE // FACTOR, : SIDE // FACTOR]
+        rows.append([low, *(result[top : top + SIDE, left : left + SIDE] for result in results)])
+    return images.comparison_grid([np.stack(column) for column in zip(*rows, strict=True)])
+
+
+def coloured(folder: Path) -> np.ndarray:
+    """Rows of gray | colorizer | truth, the middle of every picture, made 4 times smaller for the page."""
+    model = load_model(COLORIZER)
+    rows = []
+    for name in COLOURED:
+        truth = read(folder, name)
+        gray = np.asarray(lightness_to_gray(rgb_to_lab(truth[None])[..., :1]))[0]
+        cells = [np.repeat(gray, 3, axis=-1), model(gray), truth]
+        size = (640, 960)  # of all of them, the middle of the larger ones
+        top, left = ((have - want) // 2 for have, want in zip(truth.shape, size, strict=False))
+        cut = [cell[top : top + size[0], left : left + size[1]] for cell in cells]
+        rows.append([np.asarray(images.quantize(images.downsample(cell[None], FACTOR)))[0] for cell in cut])
+    return images.comparison_grid([np.stack(column) for column in zip(*rows, strict=True)])
+
+
+def frame(path: str, top: int, left: int) -> np.ndarray:
+    """A row of the frame's own pixels | bicubic | every upscaler, gray, under the stretch of the command line."""
+    source = open_frame(path, hdu=None, stretch='asinh', upright=True, maximum_pixels=MAXIMUM_PIXELS)
+    side = SIDE // FACTOR
+    if source.height < top + side or source.width < left + side:
+        raise SystemExit(f'error: {path}: {source.height} x {source.width} has no {side} pixels at {top}, {left}')
+    margin = min(32, top, left)
+    part = source.read(top - margin, left - margin, side + 2 * margin, side + 2 * margin)
+    inner = slice(margin, margin + side)
+    large = slice(margin * FACTOR, (margin + side) * FACTOR)
+    cells = [np.asarray(images.upsample(part[None], FACTOR))[0], *(load_model(name)(part) for name in UPSCALERS)]
+    columns = [part[inner, inner], *(cell.reshape(*cell.shape[:2], 1)[large, large] for cell in cells)]
+    return images.comparison_grid([np.repeat(column, 3, axis=-1)[None] for column in columns])
+
+
+def save(grid: np.ndarray, path: Path) -> None:
+    """As JPEG."""
+    buffer = io.BytesIO()
+    Image.fromarray(grid).save(buffer, 'JPEG', quality=92)
+    write_atomically(path, buffer.getvalue())
+    print(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog='python -m experiments.gallery', description=__doc__.splitlines()[0])
+    parser.add_argument('folder', help='with the press pictures')
+    parser.add_argument('--frame', help='FITS frame')
+    parser.add_argument('--at', nargs=2, type=int, default=(530, 105), metavar=('Y', 'X'), help='part of the frame')
+    parser.add_argument('-o', '--output', default='docs/gallery')
+    arguments = parser.parse_args()
+    output = Path(arguments.output)
+    output.mkdir(parents=True, exist_ok=True)
+    if arguments.frame:
+        save(frame(arguments.frame, *arguments.at), output / 'frame.jpg')
+    save(enlarged(Path(arguments.folder)), output / 'enlarged.jpg')
+    save(coloured(Path(arguments.folder)), output / 'coloured.jpg')
+
+
+if __name__ == '__main__':
+    main()
