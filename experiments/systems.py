@@ -10,8 +10,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from experiments.start import STAGES
+
 ASTRO, NATURAL = 'astro', 'natural'
-STAGES = ('supervised', 'adversarial')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,7 @@ SYSTEMS: Mapping[str, tuple[System, ...]] = {
     'colorization': (
         System('unet_rgb', 'unet_rgb', ('U-Net RGB', 'U-Net RGB GAN')),
         System('resnet18_unet_rgb', 'resnet18_unet_rgb', ('ResNet-18 RGB', 'ResNet-18 RGB GAN')),
+        System('resnet18_unet_lab', 'resnet18_unet_lab', ('ResNet-18 L*a*b*', 'ResNet-18 L*a*b* GAN')),
         System(
             'resnet18_unet_lab_natural',
             'resnet18_unet_lab',
@@ -54,7 +56,7 @@ SYSTEMS: Mapping[str, tuple[System, ...]] = {
             },
         ),
         System(
-            'resnet18_unet_lab',
+            'resnet18_unet_lab_tuned',
             'resnet18_unet_lab',
             ('ResNet-18 L*a*b* fine-tuned', 'ResNet-18 L*a*b* fine-tuned GAN'),
             start='resnet18_unet_lab_natural',
@@ -80,7 +82,8 @@ SYSTEMS: Mapping[str, tuple[System, ...]] = {
     ),
 }
 SMOKE = {f'{stage}.{key}': 2 for stage in STAGES for key in ('steps', 'eval_every')}
-# Equal for all systems of a task, so that networks are compared and not schedules: about an hour on two cores.
+# Equal for all systems of a task but the pre-trained and fine-tuned ones, so that networks are compared and not
+# schedules: about an hour on two cores.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     'colorization': {
         'dataset.reduction': 4,  # press pictures are smooth at the scale of a pixel
@@ -90,8 +93,8 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
         'dataset.eval_batch_size': 8,
         'supervised.steps': 800,
         'supervised.eval_every': 200,
-        'adversarial.steps': 120,
-        'adversarial.eval_every': 60,
+        'adversarial.steps': 90,
+        'adversarial.eval_every': 45,
     },
     'super_resolution': {
         'dataset.eval_tiles_per_image': 4,
