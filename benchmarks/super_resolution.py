@@ -105,6 +105,8 @@ def main() -> None:
     paths = sorted(p for p in Path(arguments.folder).iterdir() if p.suffix.lower() in ('.jpg', '.jpeg', '.png', '.tif'))
     lpips_params = load_lpips()
     factor = arguments.factor
+    if factor < 2:
+        parser.error(f'--factor: {factor} is too small; it must be at least 2')
     found = systems(arguments.models, factor)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in found}
     for path in tqdm(paths[: arguments.max], unit='picture'):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +72,9 @@ def frame(path: str, top: int, left: int) -> np.ndarray:
     """A row of the frame's own pixels | bicubic | every upscaler, gray, under the stretch of the command line."""
     source = open_frame(path, hdu=None, stretch='asinh', upright=True, maximum_pixels=MAXIMUM_PIXELS)
     side = SIDE // FACTOR
-    if source.height < top + side or source.width < left + side:
-        raise SystemExit(f'error: {path}: {source.height} x {source.width} has no {side} pixels at {top}, {left}')
-    margin = min(32, top, left)
+    if min(top, left) < 0 or source.height < top + side or source.width < left + side:
+        raise ValueError(f'{path}: {source.height} x {source.width} has no {side} pixels at {top}, {left}')
+    margin = min(32, top, left, source.height - side - top, source.width - side - left)
     part = source.read(top - margin, left - margin, side + 2 * margin, side + 2 * margin)
     inner = slice(margin, margin + side)
     large = slice(margin * FACTOR, (margin + side) * FACTOR)
@@ -98,11 +99,14 @@ def main() -> None:
     parser.add_argument('-o', '--output', default='docs/gallery')
     arguments = parser.parse_args()
     output = Path(arguments.output)
-    output.mkdir(parents=True, exist_ok=True)
-    if arguments.frame:
-        save(frame(arguments.frame, *arguments.at), output / 'frame.jpg')
-    save(enlarged(Path(arguments.folder)), output / 'enlarged.jpg')
-    save(coloured(Path(arguments.folder)), output / 'coloured.jpg')
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if arguments.frame:
+            save(frame(arguments.frame, *arguments.at), output / 'frame.jpg')
+        save(enlarged(Path(arguments.folder)), output / 'enlarged.jpg')
+        save(coloured(Path(arguments.folder)), output / 'coloured.jpg')
+    except (ValueError, OSError) as error:
+        sys.exit(f'error: {error}')
 
 
 if __name__ == '__main__':

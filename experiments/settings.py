@@ -95,8 +95,8 @@ def claim_workdir(config: ConfigDict, workdir: Path, *, write: bool) -> list[str
             raise ValueError(f'{path}: damaged ({error}); remove it if the run is yours') from error
         old, new = flatten(before), flatten(now)
         for name in sorted(old.keys() | new.keys()):
-            if old.get(name) == new.get(name):
-                continue
+            if old.get(name) == new.get(name) or (name not in old and not new[name]):
+                continue  # a setting that is newer than the run, and off, changes nothing
             change = f'config.{name} is {new.get(name)!r}, and was {old.get(name)!r}'
             if not write and name.startswith('dataset'):
                 continue  # a trained network may be measured on other pictures

@@ -9,7 +9,6 @@ from typing import Any
 
 import flax
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -21,8 +20,8 @@ from astro_gan.state import GANState, state_shape
 
 STAGES = ('supervised', 'adversarial')
 NETS = ('generator', 'discriminator')
-# Fields that two networks may differ in and still share weights; those of another factor share all but the layers that
-# enlarge (EDSR, section 3.3: x3 and x4 start from x2).
+# Fields that two networks may differ in and still share weights; those of another factor share the layers that fit
+# (EDSR starts x3 and x4 from x2, section 3.3).
 NOT_IN_WEIGHTS = {'dropout', 'back_projection', 'factor'}
 
 Variables = dict[str, Any]  # {'params', 'batch_stats'}
@@ -62,13 +61,15 @@ def _afresh(factor: int | None, ours: dict[str, Any]) -> str:
     """What to say of a start from a network of another factor."""
     if factor in (None, ours['factor']):
         return ''
-    return f' (factor {factor}, not {ours["factor"]}: the layers that enlarge start afresh)'
+    return f' (factor {factor}, not {ours["factor"]}: layers that do not fit start afresh)'
 
 
 def _fitting(theirs: Any, ours: Any) -> Any:
     """Their parameters where the shapes are ours, otherwise ours: only a factor makes shapes differ."""
     flat, mine = (flax.traverse_util.flatten_dict(tree) for tree in (theirs, ours))
-    taken = {path: flat[path] if jnp.shape(flat.get(path)) == value.shape else value for path, value in mine.items()}
+    taken = {
+        path: flat[path] if path in flat and flat[path].shape == value.shape else value for path, value in mine.items()
+    }
     return flax.traverse_util.unflatten_dict(taken)
 
 

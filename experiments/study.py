@@ -4,20 +4,20 @@
     python -m experiments.study --train --astro HUBBLE --natural NATURAL     # everything
     python -m experiments.study --astro HUBBLE                               # what is there, measured again
     python -m experiments.study --train --smoke                              # tiny networks on the embedded data
-    python -m experiments.study --astro HUBBLE --models wdsr_x4 colorize_lab # shipped models and exports too
+    python -m experiments.study --astro HUBBLE --models wdsr_x4 runs/wdsr    # shipped models, exports, workdirs too
 
 Folders of pictures are as for `--config.dataset.folder`; without one the embedded data are used. Every system has its
-workdir in `--runs` (it can be stopped, and goes on); its exports are what is measured. `experiments/systems.py` has the
-systems and their settings, `experiments/study_report.py` the tables, figures and text.
+workdir in `--runs` (a training can be stopped, and goes on); its exports are what is measured. The systems and their
+settings are in `experiments/systems.py`, the tables, figures and text in `experiments/study_report.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,61 +27,94 @@ os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 import jax
 import numpy as np
 from absl import logging
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from astro_gan import fidelity, images
 from astro_gan.color import luma
+from astro_gan.data.folders import existing_folder
 from astro_gan.experiment import Batch, Experiment
 from astro_gan.loop import Interrupted
 from astro_gan.model import Model, load_model
 from experiments import runner, study_report
-from experiments.systems import ASTRO, NATURAL, STAGES, SYSTEMS, System, make_config
+from experiments.settings import flatten
+from experiments.start import STAGES
+from experiments.study_report import Results, Row
+from experiments.systems import ASTRO, NATURAL, SYSTEMS, System, make_config
 
 TILES_FROM = {'colorization': 'unet_rgb', 'super_resolution': 'wdsr'}  # gray and RGB; low and high resolution
+FACTOR = 4  # of all super-resolution systems
+# Settings in which a finished training may differ from what the study would do now: places, not meanings.
+PLACES = ('dataset.folder', 'dataset.data_dir', 'dataset.cache_mib', 'init_from')
 
 
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """One row of the tables.
+def provide(arguments: argparse.Namespace, task: str, system: System) -> dict[str, Path]:
+    """The exported models of a system by stage, trained first if that is wanted; {} if they are not to be had.
 
-    Attributes:
-        title: of the row.
-        table: `{metric: [tiles, ...]}`, the tiles in their own order.
-        pictures: outputs for the chosen tiles, `[n, H, W, 3]` in [0, 1].
-        workdir: of its training, if the study knows it.
-        stage: of its training; ''.
+    Raises:
+        ValueError: its workdir has a training with other settings; one line.
     """
-
-    title: str
-    table: dict[str, np.ndarray]
-    pictures: np.ndarray
-    workdir: Path | None = None
-    stage: str = ''
-
-
-def provide(arguments: argparse.Namespace, task: str, system: System) -> list[Path | None]:
-    """The exported models of both stages of a system, trained and exported first if need be; None where missing."""
-    workdir = Path(arguments.runs) / system.name
-    exports = [workdir / 'export' / stage for stage in STAGES]
-    if all((path / 'model.json').is_file() for path in exports):
-        return list(exports)
-    folders = {ASTRO: arguments.astro, NATURAL: arguments.natural}
-    config = make_config(system, task, smoke=arguments.smoke, folders=folders, runs=Path(arguments.runs))
-    if arguments.train and (system.pictures == NATURAL or system.start) and not (arguments.natural or arguments.smoke):
+    runs = Path(arguments.runs)
+    workdir, finished = runs / system.name, runs / system.name / 'test.csv'
+    config = _config(arguments, task, system)
+    if finished.is_file():
+        _check_same(config, workdir)
+    elif not arguments.train:
+        runner.log(f'{system.name}: not there (--train makes it)')
+    elif system.pictures == NATURAL and not (arguments.natural or arguments.smoke):
         runner.log(f'{system.name}: left out, it needs natural pictures (--natural FOLDER)')
-    elif arguments.train:
+    elif system.start and not (runs / system.start / 'test.csv').is_file():
+        runner.log(f'{system.name}: left out, it starts from {system.start}, which is not there')
+    else:
         runner.train(config, str(workdir))
-    if (workdir / 'test.csv').is_file():
-        runner.export(config, str(workdir))
+    if not finished.is_file():
+        return {}
+    exports = {stage: workdir / 'export' / stage for stage in STAGES}
+    made = [path / 'model.json' for path in exports.values()]
+    if not all(path.is_file() and path.stat().st_mtime >= finished.stat().st_mtime for path in made):
+        # With the settings that it was trained with, wherever its pictures are now.
+        runner.export(ConfigDict(json.loads((workdir / 'config.json').read_text())), str(workdir))
     jax.clear_caches()  # the next system has other networks
-    return [path if (path / 'model.json').is_file() else None for path in exports]
+    return exports
+
+
+def _config(arguments: argparse.Namespace, task: str, system: System) -> ConfigDict:
+    folders = {ASTRO: arguments.astro, NATURAL: arguments.natural}
+    return make_config(system, task, smoke=arguments.smoke, folders=folders, runs=Path(arguments.runs))
+
+
+def _check_same(config: ConfigDict, workdir: Path) -> None:
+    before = flatten(json.loads((workdir / 'config.json').read_text()))
+    now = flatten(json.loads(config.to_json()))
+    for name in sorted(before.keys() & now.keys() - set(PLACES)):
+        if before[name] != now[name]:
+            raise ValueError(
+                f'{workdir}: was trained with config.{name} = {before[name]!r}, not {now[name]!r}; choose another '
+                '--runs, or remove it to train it again'
+            )
+
+
+def load_others(names: list[str]) -> dict[str, Model]:
+    """Models that are to be compared too, by title: shipped ones, exported directories, all exports of workdirs.
+
+    Raises:
+        ValueError: no such model, or one that the study cannot measure; one line.
+    """
+    found: dict[str, Model] = {}
+    for name in names:
+        exports = sorted(path.parent for path in Path(name).expanduser().glob('export/*/model.json'))
+        for path in exports or [name]:
+            model = load_model(path)
+            if model.task not in SYSTEMS or (model.channels == 3 and model.factor != FACTOR):
+                what = f'{model.task}, factor {model.factor}'
+                raise ValueError(f'--models {path}: is {what}; colorization and factor {FACTOR} are compared')
+            found[model.name if model.name not in found else str(path)] = model
+    return found
 
 
 def tiles(arguments: argparse.Namespace, task: str) -> tuple[Experiment, Any]:
     """The experiment whose metrics and baseline are used, and the tiles on which all systems of a task are measured."""
-    system = next(s for s in SYSTEMS[task] if s.name == TILES_FROM[task])
-    folders = {ASTRO: arguments.astro, NATURAL: ''}
-    config = make_config(system, task, smoke=arguments.smoke, folders=folders, runs=Path(arguments.runs))
+    config = _config(arguments, task, next(s for s in SYSTEMS[task] if s.name == TILES_FROM[task]))
     experiment = runner.TASKS[task].make(config, 'supervised', training=False)
     return experiment, runner.eval_batches(config, arguments.split, experiment)
 
@@ -93,21 +126,24 @@ def flat(batch: Batch) -> dict[str, np.ndarray]:
 
 
 def measure(
-    title: str, predict: Any, experiment: Experiment, batches: Iterable[Batch], chosen: list[int], **origin: Any
-) -> Measured:
+    predict: Callable[[np.ndarray], Any], experiment: Experiment, batches: Any, chosen: list[int], title: str
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Every metric of every tile.
 
     Args:
-        title: of the row.
         predict: inputs `[n, h, w, C]` in [0, 1] -> `[n, H, W, 3]`, rounded to 8 bits.
         experiment: whose metrics are used.
         batches: the tiles.
-        chosen: indices of the tiles whose outputs are kept.
-        origin: `workdir` and `stage`.
+        chosen: positions of the tiles whose outputs are kept.
+        title: for the progress bar.
+
+    Returns:
+        `{metric: [tiles, ...]}`, and the outputs for the chosen tiles `[n, H, W, 3]`.
     """
     metrics, to_rgb = jax.jit(experiment.metrics), jax.jit(experiment.to_rgb)
     parts: list[dict[str, np.ndarray]] = []
     kept: dict[int, np.ndarray] = {}
+    position = 0
     for batch in tqdm(map(flat, batches), desc=title, unit='batch', leave=False, total=len(batches), disable=None):
         inputs = batch['input']
         truth = np.asarray(to_rgb(inputs, batch['target']))
@@ -116,9 +152,10 @@ def measure(
         if inputs.shape[-1] == 3:  # enlarged
             part |= believable(outputs, truth, inputs)
         parts.append(part)
-        kept |= {int(i): output for i, output in zip(batch['index'], outputs, strict=True) if int(i) in chosen}
+        kept |= {k: outputs[k - position] for k in chosen if position <= k < position + len(outputs)}
+        position += len(outputs)
     table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Measured(title, table, np.stack([kept[index] for index in chosen]), **origin)
+    return table, np.stack([kept[k] for k in chosen])
 
 
 def believable(outputs: np.ndarray, truth: np.ndarray, inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -131,42 +168,42 @@ def believable(outputs: np.ndarray, truth: np.ndarray, inputs: np.ndarray) -> di
     return {name: np.array([row[name] for row in rows], np.float64) for name in rows[0]}
 
 
-def predictor(model: Model) -> Any:
-    """The model as `measure` wants it."""
+def _predictor(model: Model) -> Callable[[np.ndarray], Any]:
     forward = jax.jit(model.forward)
     return lambda inputs: images.quantize(forward(model.variables, inputs))
 
 
-def study_task(arguments: argparse.Namespace, task: str, others: dict[str, Model]) -> study_report.Results | None:
+def study_task(arguments: argparse.Namespace, task: str, others: dict[str, Model]) -> Results | None:
     """All systems of one task on the same tiles; None if there are none."""
-    found: list[tuple[str, Path, dict[str, Any]]] = []
-    for system in SYSTEMS[task]:
-        if arguments.only and system.name not in arguments.only:
-            continue
-        for title, stage, path in zip(system.titles, STAGES, provide(arguments, task, system), strict=True):
-            if path is not None:
-                found.append((title, path, {'workdir': path.parents[1], 'stage': stage}))
-    models = [(title, load_model(path), origin) for title, path, origin in found]
-    models += [(title, model, {}) for title, model in others.items() if model.task == task]
-    if not models:
+    systems = [system for system in SYSTEMS[task] if not arguments.only or system.name in arguments.only]
+    others = {title: model for title, model in others.items() if model.task == task}
+    if not systems and not others:
         return None
-    experiment, batches = tiles(arguments, task)
-    inputs, truth = (
-        np.concatenate(parts)
-        for parts in zip(
-            *((b['input'], experiment.to_rgb(b['input'], b['target'])) for b in map(flat, batches)), strict=True
-        )
-    )
-    pictures = [name.rsplit(' at ', 1)[0] for name in batches.names]
-    chosen = study_report.choose(pictures, truth, count=arguments.rows)
-    baseline = runner.TASKS[task].BASELINE
-    rows = [measure(baseline, jax.jit(experiment.baseline), experiment, batches, chosen)]
-    for title, model, origin in models:
-        rows.append(measure(title, predictor(model), experiment, batches, chosen, **origin))
+    experiment, batches = tiles(arguments, task)  # before the training: a wrong folder is noticed at once
+    rows = []
+    for system in systems:
+        exports = provide(arguments, task, system)
+        rows += [
+            Row(title, load_model(exports[stage]), stage, Path(arguments.runs) / system.name)
+            for title, stage in zip(system.titles, STAGES, strict=True)
+            if stage in exports
+        ]
+    rows += [Row(title, model) for title, model in others.items()]
+    if not rows:
+        return None
+    parts = [flat(batch) for batch in batches]
+    inputs, targets, index = (np.concatenate([part[name] for part in parts]) for name in ('input', 'target', 'index'))
+    truth = np.asarray(jax.jit(experiment.to_rgb)(inputs, targets))
+    pictures = [batches.names[k].rsplit(' at ', 1)[0] for k in index]
+    chosen = study_report.choose(pictures, truth)
+    baseline = Row(runner.TASKS[task].BASELINE)
+    for row in (baseline, *rows):
+        predict = _predictor(row.model) if row.model else jax.jit(experiment.baseline)
+        row.table, row.pictures = measure(predict, experiment, batches, chosen, row.title)
         jax.clear_caches()
-        row = experiment.summarize(rows[-1].table)[0]
-        runner.log(f'{title}: L1 {row["l1"]:.5f}, LPIPS {row["lpips"]:.4f}')
-    return study_report.Results(task, rows, experiment.summarize, pictures, chosen, inputs[chosen], truth[chosen])
+        means = experiment.summarize(row.table)[0]
+        runner.log(f'{row.title}: L1 {means["l1"]:.5f}, LPIPS {means["lpips"]:.4f}')
+    return Results(task, [baseline, *rows], experiment.summarize, pictures, chosen, inputs[chosen], truth[chosen])
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -182,11 +219,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--train', action='store_true', help='train what is missing')
     parser.add_argument('--smoke', action='store_true', help='tiny networks, a few steps')
     parser.add_argument('--only', nargs='*', default=[], metavar='SYSTEM', help='these systems only')
-    parser.add_argument(
-        '--models', nargs='*', default=[], help='shipped models and exported directories to compare too'
-    )
-    parser.add_argument('--split', default='validation', choices=['validation', 'test'], help='default: validation')
-    parser.add_argument('--rows', type=int, default=3, help='pictures per task; default: 3')
+    parser.add_argument('--models', nargs='*', default=[], help='shipped models, exports and workdirs to compare too')
+    parser.add_argument('--split', default='test', choices=['validation', 'test'], help='default: test')
     parser.add_argument('-o', '--output', default='', help='folder of the result; default: docs/study, or RUNS/report')
     arguments = parser.parse_args(argv)
     arguments.runs = arguments.runs or ('runs/study_smoke' if arguments.smoke else 'runs/study')
@@ -213,17 +247,17 @@ def run(arguments: argparse.Namespace) -> None:
     known = [system.name for systems in SYSTEMS.values() for system in systems]
     if unknown := sorted(set(arguments.only) - set(known)):
         raise ValueError(f'--only: {unknown[0]!r} is no system; there are {", ".join(known)}')
-    if arguments.rows < 1:
-        raise ValueError(f'--rows: {arguments.rows} is too small; it must be at least 1')
-    others = {Path(name).name: load_model(name) for name in arguments.models}
-    results = [study_task(arguments, task, others) for task in SYSTEMS]
-    there = [result for result in results if result is not None]
-    if not there:
+    output = Path(arguments.output)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f'{output}: is a file; -o names a folder')
+    for folder in filter(None, (arguments.astro, arguments.natural)):
+        existing_folder(folder)
+    others = load_others(arguments.models)
+    results = [found for task in SYSTEMS if (found := study_task(arguments, task, others)) is not None]
+    if not results:
         raise ValueError(f'{arguments.runs}: no trained system there; --train trains them, --models names others')
-    folder = Path(arguments.output)
-    data = {'astro': arguments.astro, 'natural': arguments.natural, 'split': arguments.split, 'smoke': arguments.smoke}
-    study_report.write(there, folder, data)
-    print(f'{folder}/README.md: tables, figures and conclusions; {folder}/*.csv: every number')
+    study_report.write(results, output, arguments)
+    print(f'{output}/README.md: tables, figures and conclusions; {output}/*.csv: every number')
 
 
 if __name__ == '__main__':

@@ -249,6 +249,20 @@ def test_a_mistake_at_the_start_does_not_claim_the_workdir(tmp_path):
     assert claim_workdir(wdsr.get_config('smoke'), tmp_path, write=True) == []
 
 
+def test_a_run_from_before_a_setting_existed_goes_on(tmp_path):
+    """A setting that its config.json does not know does not keep it from its workdir, unless it is switched on."""
+    config = wdsr.get_config('smoke')
+    claim_workdir(config, tmp_path, write=True)
+    (tmp_path / 'checkpoints' / 'supervised' / '3').mkdir(parents=True)
+    written = json.loads((tmp_path / 'config.json').read_text())
+    del written['generator']['back_projection'], written['adversarial']['grid_weight']
+    (tmp_path / 'config.json').write_text(json.dumps(written))
+    assert claim_workdir(config, tmp_path, write=False) == []
+    config.generator.back_projection = True
+    with pytest.raises(ValueError, match='back_projection is True, and was None'):
+        claim_workdir(config, tmp_path, write=False)
+
+
 def test_two_trainings_cannot_share_a_workdir(tmp_path):
     """The second one is told so; when the first has ended the workdir is free again."""
     with lock_workdir(tmp_path), pytest.raises(ValueError, match='another training'), lock_workdir(tmp_path):

@@ -1,9 +1,12 @@
 """The study: one smoke-sized system from training to the written tables, and the statistics behind its words."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy import stats
 
 from astro_gan.logbook import read_rows
 from experiments import runner, study, study_report
@@ -29,17 +32,20 @@ def test_tables_figures_and_numbers(trained):
     out = trained / 'out'
     text = (out / 'README.md').read_text()
     rows = {row['system']: row for row in read_rows(out / 'super_resolution.csv')}
-    assert list(rows) == ['bicubic', 'WDSR', 'WDSR-GAN', 'mine']
+    assert list(rows) == ['bicubic', 'WDSR', 'WDSR-GAN', 'tiny_x4']
     for title in study_report.TABLES['super_resolution']:
         assert f'**Table {title[0]}.**' in text
     quality = text.partition('8.4, quality')[2].partition('**Table')[0]
     for name, row in rows.items():
         assert f'| {name} | {row["psnr"]:.2f} | {row["psnr_y"]:.2f} | {row["ssim_y"]:.4f} |' in quality
+    assert not [path for path in trained.iterdir() if path.name.startswith('.')]
     for name in ('figure_8_2.png', 'figure_8_6.jpg'):
         assert f'({name})' in text
         assert (out / name).stat().st_size > 5000
     assert 'the numbers mean nothing' in text
     assert '| WDSR is better than EDSR | | | | | not measured |' in text
+    assert '| WDSR | supervised | hubble_deep_field | 2 |' in text
+    assert '| WDSR-GAN is better than its supervised stage | LPIPS |' in text
     with (out / 'super_resolution_pictures.csv').open() as file:
         pictures = list(csv.DictReader(file))
     assert len(pictures) == 4  # systems, one picture
@@ -65,7 +71,7 @@ def test_what_is_trained_is_not_trained_again(trained, monkeypatch):
     monkeypatch.setattr(runner, 'train', refuse)
     study.run(arguments(trained, '--train', '--only', 'wdsr', f'--output={trained / "again"}'))
     first, second = ((trained / folder / 'super_resolution.csv').read_text() for folder in ('out', 'again'))
-    assert second == '\n'.join(line for line in first.splitlines() if not line.startswith('mine')) + '\n'
+    assert second == '\n'.join(line for line in first.splitlines() if not line.startswith('tiny_x4')) + '\n'
 
 
 def test_colorizers(tmp_path):
@@ -73,9 +79,9 @@ def test_colorizers(tmp_path):
     saved(colorizer(features=4, stages=1, space='rgb'), tmp_path / 'mine')
     study.run(arguments(tmp_path, '--models', str(tmp_path / 'mine')))
     rows = {row['system']: row for row in read_rows(tmp_path / 'out' / 'colorization.csv')}
-    assert list(rows) == ['gray', 'mine']
+    assert list(rows) == ['gray', 'tiny_color']
     assert rows['gray']['colourfulness'] == pytest.approx(0, abs=1e-6)
-    assert rows['mine']['l1_L'] < 0.2  # the luminance is kept
+    assert rows['tiny_color']['l1_L'] < 0.2  # the luminance is kept
     assert not (tmp_path / 'out' / 'super_resolution.csv').exists()
 
 
@@ -84,7 +90,9 @@ def test_colorizers(tmp_path):
     [
         ([], ['no trained system', '--train']),
         (['--only', 'wsdr'], ["'wsdr'", 'wdsr', 'unet_rgb']),
-        (['--rows=0'], ['--rows', 'at least 1']),
+        (['--astro', '/nonexistent', '--train'], ['/nonexistent', 'does not exist']),
+        (['--natural', '/nonexistent'], ['/nonexistent', 'does not exist']),
+        (['-o', __file__], ['is a file', '-o']),
         (['--models', '/nonexistent'], ['/nonexistent', 'no model.json']),
     ],
 )
@@ -97,13 +105,61 @@ def test_a_wrong_call_gets_one_line(tmp_path, flags, words):
     assert not (tmp_path / 'out').exists()
 
 
-def test_natural_pictures_have_to_be_named(tmp_path, capsys):
-    """At full size nothing is trained on astronomical pictures under the name of natural ones."""
+def test_what_cannot_be_trained_is_left_out(tmp_path, capsys):
+    """At full size nothing is trained on astronomical pictures under the name of natural ones, nor from nothing."""
     wanted = study.parse(['--train', f'--runs={tmp_path}', '--only', 'srgan_natural', 'srgan'])
     with pytest.raises(ValueError, match='no trained system'):
         study.run(wanted)
-    assert [line.split(':')[0] for line in capsys.readouterr().out.splitlines()] == ['srgan_natural', 'srgan']
+    said = capsys.readouterr().out
+    assert 'srgan_natural: left out, it needs natural pictures' in said
+    assert 'srgan: left out, it starts from srgan_natural' in said
     assert not list(tmp_path.iterdir())
+
+
+def test_a_training_with_other_settings_is_not_taken(trained):
+    """Networks of the smoke size are not measured as those of the study."""
+    full = study.parse([f'--runs={trained / "runs"}', f'--output={trained / "full"}', '--only', 'wdsr'])
+    with pytest.raises(ValueError, match=r'wdsr: was trained with config\..* choose another --runs'):
+        study.run(full)
+    assert not (trained / 'full').exists()
+
+
+def test_models_that_cannot_be_compared(tmp_path):
+    """Another factor, or a chain: said before anything is measured. A workdir stands for its exports."""
+    saved(upscaler(2), tmp_path / 'x2')
+    with pytest.raises(ValueError, match='x2: is super_resolution, factor 2; colorization and factor 4 are compared'):
+        study.run(arguments(tmp_path, '--models', str(tmp_path / 'x2')))
+    for run in ('a', 'b'):
+        (tmp_path / run / 'export').mkdir(parents=True)
+        saved(upscaler(4), tmp_path / run / 'export' / 'adversarial')
+    names = list(study.load_others([str(tmp_path / 'a'), str(tmp_path / 'b')]))
+    assert names == ['tiny_x4', str(tmp_path / 'b' / 'export' / 'adversarial')]
+
+
+def test_pictures_of_a_folder(tmp_path, hubble):
+    """Several pictures, one of them unreadable: the others keep their names, numbers and credits."""
+    lines = ['file,split,page,licence']
+    for number in range(4):
+        for split in ('train', 'val'):
+            name = f'{split}{number}.png'
+            Image.fromarray(hubble[96 * number : 96 * number + 96, :96]).save(tmp_path / name)
+            lines.append(f'{name},{split},https://example.org/{name},CC0')
+    data = (tmp_path / 'val1.png').read_bytes()
+    (tmp_path / 'val1.png').write_bytes(data[:100] + bytes(len(data) - 200) + data[-100:])  # its header is whole
+    (tmp_path / 'manifest.csv').write_text('\ufeff' + '\n'.join(lines))
+    saved(upscaler(4), tmp_path / 'mine')
+    study.run(arguments(tmp_path, f'--astro={tmp_path}', '--models', str(tmp_path / 'mine')))
+    with (tmp_path / 'out' / 'super_resolution_pictures.csv').open() as file:
+        pictures = [row['picture'] for row in csv.DictReader(file)]
+    assert pictures == ['val0.png', 'val2.png', 'val3.png'] * 2
+    text = (tmp_path / 'out' / 'README.md').read_text()
+    shown = study_report.choose(pictures[:3], _tiles(tmp_path, pictures[:3]))
+    for number, picture in zip((6, 7, 8), shown, strict=True):
+        assert f'Figure 8.{number}. Picture: https://example.org/{pictures[picture]}, CC0.' in text
+
+
+def _tiles(folder, names):
+    return np.stack([np.asarray(Image.open(folder / name)) / 255 for name in names])
 
 
 @pytest.mark.parametrize('smoke', [False, True])
@@ -124,9 +180,8 @@ def test_every_system_has_a_valid_config(smoke, tmp_path):
 
 def results(values):
     """Results with one metric; `values` `{title: [a tile each of a picture]}`."""
-    rows = [
-        study.Measured(title, {'l1': np.array(x), 'psnr': -np.array(x)}, np.zeros(0)) for title, x in values.items()
-    ]
+    tables = {title: {'l1': np.array(tiles), 'psnr': -np.array(tiles)} for title, tiles in values.items()}
+    rows = [study_report.Row(title, table=table) for title, table in tables.items()]
     names = [f'{k}.png' for k in range(len(rows[0].table['l1']))]
     return study_report.Results('super_resolution', rows, lambda t: (t, []), names, [], np.zeros(0), np.zeros(0))
 
@@ -135,28 +190,36 @@ def test_difference_and_verdict():
     """Paired by picture, positive where the first is better whichever way a metric counts; few pictures say nothing."""
     random = np.random.default_rng(3)
     base = random.random(40)
-    zigzag = base + 0.1 * (-1) ** np.arange(40)
     found = results({'good': base - 0.1, 'bad': base + 0.01 * random.random(40)})
     good, bad = found.rows
     for metric in ('l1', 'psnr'):
         mean, low, high, share = study_report.difference(found, good, bad, metric)
-        assert low <= mean <= high
         assert mean == pytest.approx(float((bad.table['l1'] - good.table['l1']).mean()))
-        assert (study_report.verdict(low, high, 40), share) == ('holds', 1.0)
+        expected = stats.ttest_rel(bad.table['l1'], good.table['l1']).confidence_interval()
+        assert (low, high) == pytest.approx(tuple(expected))
+        assert (study_report.verdict(low, high), share) == ('holds', 1.0)
         _, low, high, _ = study_report.difference(found, bad, good, metric)
-        assert study_report.verdict(low, high, 40) == 'does not hold'
-    noise = results({'a': base, 'b': zigzag})
-    mean, low, high, share = study_report.difference(noise, *noise.rows, 'l1')
-    assert study_report.verdict(low, high, 40) == 'undecided'
-    # An independent check of the interval: the normal approximation of the mean of 40 differences of +-0.1.
-    assert high - low == pytest.approx(2 * 1.96 * 0.1 / np.sqrt(40), rel=0.1)
-    assert study_report.verdict(0.1, 0.2, 3) == 'too few pictures'
+        assert study_report.verdict(low, high) == 'does not hold'
+    zigzag = results({'a': base, 'b': base + 0.1 * (-1) ** np.arange(40)})
+    assert study_report.verdict(*study_report.difference(zigzag, *zigzag.rows, 'l1')[1:3]) == 'undecided'
+    few = results({'a': base[:3], 'b': base[:3] + 1})
+    assert study_report.verdict(*study_report.difference(few, *few.rows, 'l1')[1:3]) == 'too few pictures'
+
+
+def test_distances_against_the_eye():
+    """Claims on which L1 and LPIPS give contrary verdicts are named."""
+    verdicts = {
+        'GAN': {'l1': 'does not hold', 'psnr_y': 'holds', 'lpips': 'holds'},
+        'EDSR': {'l1': 'undecided', 'psnr_y': 'holds', 'lpips': 'holds'},
+    }
+    (text,) = study_report._against_the_eye(results({'a': [1.0]}), verdicts)
+    assert text.endswith('the two contradict each other in 1 of 2 claims (GAN).')
 
 
 def test_tiles_of_a_picture_count_once():
     """Pictures, not tiles, are what a spread is over."""
     found = results({'a': [1.0, 3.0, 5.0]})
-    found = study_report.Results(**{**vars(found), 'pictures': ['x', 'x', 'y']})
+    found = dataclasses.replace(found, pictures=['x', 'x', 'y'])
     np.testing.assert_allclose(found.by_picture(found.rows[0], 'l1'), [2.0, 5.0])
 
 

@@ -199,8 +199,8 @@ def _looks_complete(file: BinaryIO, format_name: str | None) -> bool:
 def _decode(file: BinaryIO, name: str) -> np.ndarray:
     with _explained(name):
         image: Image.Image = _open(file)
+        image.load()  # first: reading the EXIF of a damaged PNG would swallow the error
         upright = None if image.format == 'TIFF' else _UPRIGHT.get(_orientation(image))
-        image.load()
         pixels = np.asarray(_to_rgb(image))
         if upright is not None:
             pixels = np.asarray(Image.fromarray(pixels).transpose(upright))

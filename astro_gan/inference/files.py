@@ -61,8 +61,9 @@ class Settings:
 
     def deciding(self) -> dict[str, Any]:
         """Those that decide the output's values."""
-        names = ('allow_color', 'reduction', 'saturation', 'hdu', 'stretch', 'conserve', 'format')
-        return {name: getattr(self, name) for name in names}
+        names = ('allow_color', 'reduction', 'hdu', 'stretch', 'conserve', 'format')
+        saturation = {} if self.saturation == 1.0 else {'saturation': self.saturation}  # newer than many results
+        return {name: getattr(self, name) for name in names} | saturation
 
 
 def find_jobs(inputs: Iterable[str], out: Path, format: str | None) -> list[tuple[str, Path]]:

@@ -172,3 +172,13 @@ def test_the_header_check_finds_them_too(tmp_path, name):
         path.write_bytes(path.read_bytes()[:-4])
     with pytest.raises(ValueError, match=re.escape(name.split('\n')[0])):
         pictures.picture_size(path)
+
+
+def test_a_png_with_damaged_pixels_is_refused(tmp_path, pixels):
+    """Header and end are whole, what is between is not: an error, not a black picture."""
+    path = tmp_path / 'damaged.png'
+    Image.fromarray(pixels).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:60] + b'\xff' * (len(data) - 120) + data[-60:])
+    with pytest.raises(ValueError, match=r'damaged\.png'):
+        pictures.read_picture(path)
