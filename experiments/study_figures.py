@@ -37,8 +37,8 @@ def curves(results: Results, folder: Path) -> list[str]:
     figure, axes = plt.subplots(1, len(PANELS), figsize=(13, 3.6), layout='constrained')
     for axis, (stage, name, title) in zip(axes, PANELS, strict=True):
         for workdir in workdirs:
-            points = losses[workdir].get((stage, name), [])
-            axis.plot([step for step, _ in points], [value for _, value in points], label=workdir.name)
+            points = losses[workdir].get((stage, name), {})
+            axis.plot(list(points), list(points.values()), label=workdir.name)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel('step')
         if name == 'generator/loss':
@@ -52,8 +52,8 @@ def curves(results: Results, folder: Path) -> list[str]:
     return [f'![{words}]({name})', '', f'*{words}, as TensorBoard has them.*', '']
 
 
-def _losses(workdir: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
-    """(step within the stage, value) by stage and scalar."""
+def _losses(workdir: Path) -> dict[tuple[str, str], dict[int, float]]:
+    """{step within the stage: value} by stage and scalar."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util import tensor_util
 
@@ -61,12 +61,13 @@ def _losses(workdir: Path) -> dict[tuple[str, str], list[tuple[int, float]]]:
     events.Reload()
     ends = {row['stage']: row['step'] for row in read_rows(workdir / 'evaluations.csv')}
     first = ends.get('supervised', 0)  # steps go on counting from stage to stage
-    found: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    found: dict[tuple[str, str], dict[int, float]] = {}
     for name in {name for _, name, _ in PANELS} & set(events.Tags()['tensors']):
         for event in events.Tensors(name):
             stage = 'adversarial' if event.step > first else 'supervised'
             step = event.step - first * (stage == 'adversarial')
-            found.setdefault((stage, name), []).append((step, float(tensor_util.make_ndarray(event.tensor_proto))))
+            # An evaluation writes the mean since the last one to the same step; the first is the step's own.
+            found.setdefault((stage, name), {}).setdefault(step, float(tensor_util.make_ndarray(event.tensor_proto)))
     return found
 
 
