@@ -182,7 +182,7 @@ def bicubic_downsample(x: jax.Array, factor: int) -> jax.Array:
     """`[N, factor h, factor w, C]` -> `[N, h, w, C]` float32, antialiased, borders repeated, not clipped.
 
     Away from the border the same as `jax.image.resize(..., 'cubic')`; like `bicubic_upsample` it exports with free
-    height and width. Weighted sums of slices: on the CPU 2 to 5 times faster than convolutions of three channels.
+    height and width. Weighted sums of slices: convolutions of three channels, and their gradients, are slow on the CPU.
     """
     weights = (_bicubic_weights(factor)[::-1] / factor).astype(np.float32)  # [tap, phase]: the transpose of enlarging
     x = edge_pad(jnp.asarray(x, jnp.float32), 2 * factor)
