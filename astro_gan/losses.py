@@ -59,7 +59,7 @@ def chroma(prediction: jax.Array, target: jax.Array, *, boost: float, scale: flo
     return (weights / weights.mean((1, 2, 3), keepdims=True) * jnp.abs(prediction - target)).mean()
 
 
-_BLOCKS = 6  # on a side of the window over which `grid` averages: noise falls to a sixth, a grid stays
+GRID_BLOCKS = 6  # on a side of the window over which `grid` averages: noise falls to a sixth, a grid stays
 
 
 def grid(prediction: jax.Array, target: jax.Array, *, period: int) -> jax.Array:
@@ -80,12 +80,12 @@ def grid(prediction: jax.Array, target: jax.Array, *, period: int) -> jax.Array:
     if prediction.shape != target.shape:
         raise ValueError(f'grid: prediction {prediction.shape} and target {target.shape} differ in shape')
     n, height, width, channels = target.shape
-    side = _BLOCKS * period
+    side = GRID_BLOCKS * period
     rows, columns = height // side, width // side
     if not rows or not columns:
         raise ValueError(f'grid: {height} x {width} pixels hold no window of {side}')
     error = (prediction - target)[:, : rows * side, : columns * side]
-    error = error.reshape(n, rows, _BLOCKS, period, columns, _BLOCKS, period, channels).mean((2, 5))
+    error = error.reshape(n, rows, GRID_BLOCKS, period, columns, GRID_BLOCKS, period, channels).mean((2, 5))
     return jnp.abs(error - error.mean((2, 4), keepdims=True)).mean()
 
 

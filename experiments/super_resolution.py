@@ -52,6 +52,10 @@ def make(config: ConfigDict, stage_name: str, *, training: bool = True) -> Exper
         return {'input': downsample(crop, factor), 'target': to_float(crop)}
 
     stage = config[stage_name]
+    if stage.grid_weight and config.dataset.crop_size < (least := losses.GRID_BLOCKS * factor):
+        raise ValueError(
+            f'config.dataset.crop_size: {config.dataset.crop_size} is too small for grid_weight; at least {least}'
+        )
 
     def grid(prediction: jax.Array, batch: Any) -> jax.Array:
         return stage.grid_weight * losses.grid(prediction, batch['target'], period=factor)

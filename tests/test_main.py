@@ -163,6 +163,7 @@ def test_a_wrong_flag_is_one_line_that_names_the_right_ones(flags, words, tmp_pa
     [
         ({'adversarial.loss': 'magic'}, ['adversarial.loss', 'wasserstein', 'hinge']),
         ({'adversarial.loss': 'wasserstein'}, ['gradient_penalty']),
+        ({'adversarial.grid_weight': 5.0, 'dataset.crop_size': 20}, ['crop_size', 'grid_weight', 'at least 24']),
         ({'adversarial.gradient_penalty': 10.0}, ['discriminator.norm', 'spectral']),
         ({'generator.name': 'vae'}, ['edsr, ', 'srresnet, ', 'wdsr']),
         ({'generator.variant': 'c'}, ['variant', "'a'"]),

@@ -77,16 +77,18 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'{text} is not positive')
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'{text} is no whole number from 1')
+    return int(text)
 
 
 def _saturation(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0.0 <= value <= 10.0:
-        raise argparse.ArgumentTypeError(f'{text} is not from 0 to 10')
+        raise argparse.ArgumentTypeError(f'{text} is no number from 0 to 10')
     return value
 
 
