@@ -2,9 +2,9 @@
 
     python -m benchmarks.curate DIR [--every N]
 
-Every picture is measured as it is, and again with each fault of tests/data/faults.py planted into it. 'named right' is
-the share refused for the reason that was planted. A picture that is refused as it is counts as a false alarm; look at
-those: real sets have captions too.
+Every picture is measured as it is, and again with each fault of tests/curation/faults.py planted into it. 'named right'
+is the share refused for the reason that was planted. A picture that is refused as it is counts as a false alarm; look
+at those: real sets have captions too.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from astro_gan.curation import framing, quality, sources
 from astro_gan.curation.limits import Limits, judge
-from astro_gan.data import pictures
-from tests.data import faults
+from astro_gan.files import pictures
+from tests.curation import faults
 
 
 def verdict(pixels: np.ndarray, limits: Limits) -> tuple[str, float]:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from astro_gan import fidelity, images
 from astro_gan.color import luma
-from astro_gan.data.pictures import read_picture
+from astro_gan.files.pictures import read_picture
 from astro_gan.metrics import image_metrics
 from astro_gan.model import load_model
 from astro_gan.models import load_lpips

@@ -18,9 +18,9 @@ from PIL import Image
 
 from astro_gan import images
 from astro_gan.color import lightness_to_gray, rgb_to_lab
-from astro_gan.data.pictures import read_picture
+from astro_gan.files.picture_source import MAXIMUM_PIXELS
+from astro_gan.files.pictures import read_picture
 from astro_gan.inference.frames import open_frame
-from astro_gan.inference.pictures import MAXIMUM_PIXELS
 from astro_gan.logbook import write_atomically
 from astro_gan.model import load_model
 

@@ -32,8 +32,8 @@ from tqdm import tqdm
 
 from astro_gan import fidelity, images
 from astro_gan.color import luma
-from astro_gan.data.folders import existing_folder
 from astro_gan.experiment import Batch, Experiment
+from astro_gan.files.paths import existing_folder
 from astro_gan.loop import Interrupted
 from astro_gan.model import Model, load_model
 from experiments import runner, study_report

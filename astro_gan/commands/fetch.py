@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import requests
     from astropy.coordinates import SkyCoord
 
-    from astro_gan.data.downloads import Item
+    from astro_gan.fetch.downloads import Item
 
 _HLA = """\
 Cutouts from the Hubble Legacy Archive, one for each field (a pointing of a visit) near a position. In colour, the
@@ -115,7 +115,7 @@ def run_hla(arguments: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from astro_gan.data import archive, transport
+    from astro_gan.fetch import archive, transport
 
     instruments = _names(arguments.instrument) or archive.INSTRUMENTS
     for name in instruments:
@@ -171,7 +171,7 @@ def run_hla(arguments: argparse.Namespace) -> int:
 def run_press(arguments: argparse.Namespace) -> int:
     """Read the feed and fetch what matches."""
     _check(arguments)
-    from astro_gan.data import press, transport
+    from astro_gan.fetch import press, transport
 
     with transport.make_session(arguments.timeout) as session:
         items = press.list_images(
@@ -239,7 +239,7 @@ def _finish(items: list[Item], arguments: argparse.Namespace, session: requests.
         print(f'would fetch {len(items)} files into {arguments.output}{total}')
         return 0
 
-    from astro_gan.data import downloads
+    from astro_gan.fetch import downloads
 
     counts = downloads.fetch(
         items, arguments.output, session=session, jobs=arguments.jobs, limit=int(arguments.limit * 1e6), log=_log

@@ -46,8 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _show(directory: Path) -> None:
     import json
 
-    from astro_gan.data.pictures import printable
     from astro_gan.export import check_files
+    from astro_gan.files.paths import printable
     from astro_gan.model import read_description
 
     description = read_description(directory)

@@ -26,7 +26,7 @@ import astro_gan
 from astro_gan.curation import contact_sheet, duplicates, groups, sources
 from astro_gan.curation.limits import Limits, Refusal
 from astro_gan.curation.work import KEPT_BY_HAND, Picture, Settings, cut, examine
-from astro_gan.data import pictures
+from astro_gan.files.paths import printable
 
 _MEASURES = ('colour', 'content', 'overexposed', 'noise', 'detail', 'blockiness', 'flat', 'seam', 'text')
 _REFUSED = ('source', 'id', 'x0', 'y0', 'x1', 'y1', 'reason', 'measured', 'limit', *_MEASURES)
@@ -121,7 +121,7 @@ def _fill(
     if not manifest:
         reasons = Counter(one.refusal.reason for one in found if one.refusal)
         listed = ', '.join(f'{count} {reason}' for reason, count in reasons.most_common())
-        raise ValueError(f'{pictures.printable(root)}: none of {len(found)} pictures can be used: {listed}')
+        raise ValueError(f'{printable(root)}: none of {len(found)} pictures can be used: {listed}')
     manifest.sort(key=lambda row: row['file'])
     refused.sort(key=lambda row: (row['source'], row.get('y0', -1), row.get('x0', -1)))
     _write_csv(partial / 'manifest.csv', _KEPT, manifest)
@@ -214,7 +214,7 @@ def _write_sheet(
 
 def _check_target(root: Path, target: Path, overwrite: bool) -> None:
     """Refuse to write into the pictures, or over something that is not an earlier output."""
-    shown, real, pictures_at = pictures.printable(target), target.resolve(), root.resolve()
+    shown, real, pictures_at = printable(target), target.resolve(), root.resolve()
     if real == pictures_at or pictures_at in real.parents or real in pictures_at.parents:
         raise ValueError(f'{shown}: must be neither in the folder of pictures nor around it')
     if not target.exists() and not target.is_symlink():

@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from astro_gan.curation.framing import Box
-from astro_gan.data import folders
-from astro_gan.data.pictures import printable
+from astro_gan.files.paths import files_below, printable
 
 # What travels from a folder's manifest into the new one.
 CARRIED = ('id', 'ra', 'dec', 'credit', 'licence', 'page')
@@ -33,7 +32,7 @@ def find(root: Path) -> list[str]:
     """Sorted paths, within `root`, of all files that could be pictures; hidden files are passed over."""
     if not root.is_dir():
         raise ValueError(f'{printable(root)}: {"not a folder" if root.exists() else "no such folder"}')
-    names = folders.files_below(root)
+    names = files_below(root)
     if not names:
         raise ValueError(f'{printable(root)}: no picture in this folder or below')
     return names

@@ -12,7 +12,8 @@ from PIL import Image
 
 from astro_gan.curation import duplicates, framing, quality, sources
 from astro_gan.curation.limits import Limits, Refusal, judge
-from astro_gan.data import pictures
+from astro_gan.files import pictures
+from astro_gan.files.paths import open_file, printable
 
 FORMATS: dict[str, dict[str, Any]] = {'png': {'compress_level': 6}, 'jpg': {'quality': 95, 'subsampling': 0}}
 KEPT_BY_HAND = 'kept by hand'
@@ -66,7 +67,7 @@ def examine(task: tuple[Path, str, Path, str, sources.Override | None, Settings]
         one.sha256 = _sha256(root / name)
         pixels = pictures.read_picture(root / name)
     except ValueError as error:
-        why = str(error).removeprefix(f'{pictures.printable(root / name)}: ')
+        why = str(error).removeprefix(f'{printable(root / name)}: ')
         one.refusal = one.refusal or Refusal('unreadable', why)
         return one
     height, width = pixels.shape[:2]
@@ -110,7 +111,7 @@ def cut(task: tuple[Path, Picture, Path, str, Settings]) -> tuple[list[dict[str,
     root, one, partial, stem, settings = task
     x0, y0, x1, y1 = one.box
     if _sha256(root / one.name) != one.sha256:
-        raise ValueError(f'{pictures.printable(root / one.name)}: changed while it was read')
+        raise ValueError(f'{printable(root / one.name)}: changed while it was read')
     pixels = pictures.read_picture(root / one.name)
     tile = settings.tile
     if tile:
@@ -142,7 +143,7 @@ def cut(task: tuple[Path, Picture, Path, str, Settings]) -> tuple[list[dict[str,
 
 
 def _sha256(path: Path) -> str:
-    with pictures.open_file(path) as (file, _):
+    with open_file(path) as (file, _):
         return hashlib.file_digest(file, 'sha256').hexdigest()  # type: ignore[arg-type]
 
 

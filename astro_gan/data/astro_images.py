@@ -27,9 +27,11 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 from tensorflow_datasets.core.writer import ExampleWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
-from astro_gan.data import datasets, folders, pictures
+from astro_gan.data import datasets
 from astro_gan.data.listing import COLUMNS, Picture, list_pictures
 from astro_gan.data.sources import SPLITS
+from astro_gan.files import pictures
+from astro_gan.files.paths import printable, read_bytes
 
 _READERS = os.cpu_count() or 1
 _DESCRIPTION = """
@@ -141,8 +143,8 @@ def read_example(picture: Picture, root: str) -> tuple[str, dict[str, Any]]:
         ValueError: it cannot be read or decoded, or is another file than the manifest says; one line.
     """
     path = Path(root, picture.file)
-    shown = pictures.printable(path)
-    encoded = folders.read_bytes(path)
+    shown = printable(path)
+    encoded = read_bytes(path)
     sha256 = hashlib.sha256(encoded).hexdigest()
     if picture.sha256 and sha256 != picture.sha256:
         raise ValueError(f'{shown}: its SHA-256 is {sha256}, but the manifest says {picture.sha256}: another file')

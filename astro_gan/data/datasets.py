@@ -15,7 +15,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from astro_gan.data import hubble_deep_field, pictures
+from astro_gan.data import hubble_deep_field
+from astro_gan.files import pictures
 
 _IMAGE_FEATURES = ('image', 'hr')  # div2k calls its pictures hr
 _VALIDATION_NAMES = ('validation', 'valid', 'val', 'dev')

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import hashlib
 import os
-import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -14,18 +13,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import tqdm
 
-from astro_gan.data import pictures
+from astro_gan.files import pictures
+from astro_gan.files.paths import existing_folder, files_below, printable, read_bytes
 
-# Files that nobody means as pictures. Anything else that cannot be read as one is named in the log.
-_NOT_PICTURES = frozenset(
-    ('.csv', '.tsv', '.txt', '.json', '.jsonl', '.md', '.rst', '.html', '.htm', '.xml', '.yaml', '.yml', '.toml')
-    + ('.ini', '.cfg', '.bib', '.log', '.pdf', '.py', '.sh', '.ipynb', '.db', '.zip', '.tar', '.gz', '.tgz', '.bz2')
-    + ('.xz', '.sha256', '.md5', '.npy', '.npz', '.url')
-)
 _SPLIT_NAMES = {'train': 'train', 'val': 'validation', 'validation': 'validation', 'test': 'test'}
 _NAMED_IN_LOG = 10
-# A data set's record, one protocol buffer message, ends at 2 GiB.
-MAXIMUM_FILE_BYTES = 2**30
 _READERS = 8  # a header read waits for the disk, not for the processor
 
 
@@ -53,7 +45,7 @@ def open_folder(folder: str | os.PathLike[str], split: str, minimum_size: int, l
         ValueError: no such folder, a manifest that cannot be used, or nothing usable in that split; one line.
     """
     root = existing_folder(folder)
-    shown = pictures.printable(root)
+    shown = printable(root)
     if (root / 'manifest.csv').is_file():
         members: dict[str, list[str]] = {}
         for row in manifest_rows(root / 'manifest.csv'):
@@ -69,29 +61,6 @@ def open_folder(folder: str | os.PathLike[str], split: str, minimum_size: int, l
         raise ValueError(_nothing(shown, split, minimum_size))
     log(f'{shown}: {len(usable.ids)} pictures in {split}{note} (split {how})')
     return usable
-
-
-def read_bytes(path: Path) -> bytes:
-    """A file's bytes; a ValueError of one line if there is no such file, or it is larger than `MAXIMUM_FILE_BYTES`."""
-    shown = pictures.printable(path)
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could block for ever
-            raise ValueError(f'{shown}: not a regular file')
-        if status.st_size > MAXIMUM_FILE_BYTES:
-            raise ValueError(f'{shown}: a file of more than {MAXIMUM_FILE_BYTES / 2**30:.0f} GiB')
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f'{shown}: {(error.strerror or str(error)).lower()}') from error
-
-
-def existing_folder(folder: str | os.PathLike[str]) -> Path:
-    """The path of a folder that is there; a ValueError of one line if it is not."""
-    root = Path(folder).expanduser()
-    if not root.is_dir():
-        what = 'is not a folder' if root.exists() else 'does not exist'
-        raise ValueError(f'data folder {pictures.printable(root)} {what}')
-    return root
 
 
 def members_by_split(root: Path) -> tuple[dict[str, list[str]], str]:
@@ -139,7 +108,7 @@ def manifest_rows(path: Path) -> list[dict[str, str]]:
             splits, or lists nothing; one line with the number of the line at fault.
     """
     found: dict[str, dict[str, str]] = {}
-    shown = pictures.printable(path)
+    shown = printable(path)
     try:
         with path.open(newline='', encoding='utf-8-sig') as file:
             rows = csv.DictReader(file)
@@ -182,23 +151,6 @@ def _sub_folder_splits(root: Path) -> dict[str, list[str]]:
     return members
 
 
-def files_below(root: Path, start: str = '') -> list[str]:
-    """Sorted relative paths of what could be a picture, searched recursively; hidden files are passed over."""
-    found: list[str] = []
-    visited: set[str] = set()
-    for folder, names, files in os.walk(root / start, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:  # a link back up would lead round for ever
-            names.clear()
-            continue
-        visited.add(real)
-        names[:] = sorted(name for name in names if not name.startswith('.'))
-        for name in files:
-            if not name.startswith('.') and Path(name).suffix.lower() not in _NOT_PICTURES:
-                found.append(Path(folder, name).relative_to(root).as_posix())
-    return sorted(found)
-
-
 def automatic_splits(names: tuple[str, ...]) -> dict[str, list[str]]:
     """Share file names out 80 : 10 : 10 by their hash, so that adding files moves none of the others.
 
@@ -223,7 +175,7 @@ def automatic_splits(names: tuple[str, ...]) -> dict[str, list[str]]:
 
 def usable_pictures(root: Path, names: list[str], minimum_size: int, log: Callable[[str], None]) -> Pictures:
     """Those of the named files whose headers are of pictures that are large enough; the others are logged."""
-    shown = pictures.printable(root)
+    shown = printable(root)
 
     def check(name: str) -> tuple[int, int] | str:
         try:
@@ -231,7 +183,7 @@ def usable_pictures(root: Path, names: list[str], minimum_size: int, log: Callab
         except ValueError as error:
             return str(error)
         if min(size) < minimum_size:
-            return f'{pictures.printable(root / name)}: {size[1]}x{size[0]} is smaller than {minimum_size} pixels'
+            return f'{printable(root / name)}: {size[1]}x{size[0]} is smaller than {minimum_size} pixels'
         return size
 
     with ThreadPoolExecutor(_READERS) as pool:

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from astro_gan.data import pictures
+from astro_gan.files import pictures
 
 HEIGHT, WIDTH = 872, 1000
 SHA256 = '3a19c5dd8a927a9334bb1229a6d63711b1c0c767fb27e2286e7c84a3e2c2f5f4'

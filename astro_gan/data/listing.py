@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from astro_gan.data import folders, pictures
+from astro_gan.data import folders
 from astro_gan.data.sources import SPLITS
+from astro_gan.files.paths import existing_folder, printable
 
 COLUMNS = ('id', 'group', 'credit', 'licence', 'page')
 
@@ -38,11 +39,11 @@ def list_pictures(source: str | os.PathLike[str], log: Callable[[str], None]) ->
     if path.is_dir() and (path / 'manifest.csv').is_file():
         path = path / 'manifest.csv'
     if path.is_file():
-        shown, root = pictures.printable(path), path.parent
+        shown, root = printable(path), path.parent
         listed = [_of_row(row) for row in folders.manifest_rows(path)]
     else:
-        root = folders.existing_folder(path)
-        shown = pictures.printable(root)
+        root = existing_folder(path)
+        shown = printable(root)
         members, how = folders.members_by_split(root)
         log(f'{shown}: split {how}')
         listed = [

@@ -19,8 +19,9 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, JpegImagePlugin
 
-from astro_gan.data import degradations, pictures
+from astro_gan.data import degradations
 from astro_gan.data.sources import Source
+from astro_gan.files import pictures
 
 # (picture number int64 [], seed int32 [2]) -> uint8 [S, S, 3]
 CropReader = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]

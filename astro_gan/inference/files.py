@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from astro_gan.data.pictures import printable
-from astro_gan.inference import pictures, provenance
-from astro_gan.inference.picture_writer import write_picture
+from astro_gan.files import picture_source as pictures
+from astro_gan.files.paths import printable
+from astro_gan.files.picture_writer import write_picture
+from astro_gan.inference import provenance
 from astro_gan.inference.render import enlarged_window, render
 from astro_gan.model import Model, to_levels
 
@@ -145,7 +146,7 @@ def _is_fits(path: str) -> bool:
     """Whether a file is FITS; astropy is imported (half a second) only if it is no picture."""
     if pictures.is_picture(path):
         return False
-    from astro_gan.data.fits import is_fits
+    from astro_gan.files.fits import is_fits
 
     return is_fits(path)
 
@@ -255,7 +256,7 @@ def _write_fits(
     progress: Progress,
     log: Callable[[str], None],
 ) -> None:
-    from astro_gan.data.fits import open_writer
+    from astro_gan.files.fits import open_writer
     from astro_gan.inference import frames
 
     factor = model.factor

@@ -10,9 +10,9 @@ import numpy as np
 from astropy.io import fits
 from scipy import ndimage
 
-from astro_gan.data.fits import Frame, Stretch, choose_stretch, enlarged_header, read_frame
-from astro_gan.data.pictures import printable
-from astro_gan.inference.pictures import too_large
+from astro_gan.files.fits import Frame, Stretch, choose_stretch, enlarged_header, read_frame
+from astro_gan.files.paths import printable
+from astro_gan.files.picture_source import too_large
 
 CONSERVE = ('surface_brightness', 'flux')
 _REACH = 16  # pixels over which a neighbour's value fills a missing pixel; beyond it is black

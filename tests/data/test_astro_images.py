@@ -16,7 +16,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from astro_gan import cli
-from astro_gan.data import astro_images, datasets, listing, pictures, sources
+from astro_gan.data import astro_images, datasets, listing, sources
+from astro_gan.files import pictures
 
 ROOT = Path(__file__).parents[2]
 # TFDS 4.9.10 asks protobuf 6, which Beam needs, for what it wants to be rid of.

@@ -16,8 +16,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from astro_gan.data import astro_images, folders, pictures, sources
-from tests.data.test_pictures import HOSTILE
+from astro_gan.data import astro_images, folders, sources
+from astro_gan.files import paths, pictures
+from tests.files.test_pictures import HOSTILE
 
 # TFDS 4.9.10 asks protobuf 6, which Beam needs, for what it wants to be rid of.
 pytestmark = pytest.mark.filterwarnings(r'ignore:label\(\) is deprecated:DeprecationWarning')
@@ -179,7 +180,7 @@ def test_a_file_without_permission(tmp_path, pixels, monkeypatch):
         def refuse(*args: object, **options: object) -> None:
             raise PermissionError(13, 'Permission denied')
 
-        monkeypatch.setattr(pictures, 'open', refuse, raising=False)
+        monkeypatch.setattr(paths, 'open', refuse, raising=False)
         monkeypatch.setattr(Path, 'read_bytes', refuse)
     with pytest.raises(ValueError, match=r'secret\.png: permission denied'):
         pictures.read_picture(path)
@@ -190,7 +191,7 @@ def test_a_file_without_permission(tmp_path, pixels, monkeypatch):
 def test_a_file_too_large_for_a_record(tmp_path, monkeypatch, pixels):
     """Refused by its size on disk, before it is read: a record ends at 2 GiB."""
     with (tmp_path / 'large.png').open('wb') as file:
-        file.truncate(folders.MAXIMUM_FILE_BYTES + 1)  # takes no room
+        file.truncate(paths.MAXIMUM_FILE_BYTES + 1)  # takes no room
     with pytest.raises(ValueError, match=r'large\.png: a file of more than 1 GiB'):
         astro_images.read_example(astro_images.Picture('large.png', 'train'), str(tmp_path))
 

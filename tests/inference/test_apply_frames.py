@@ -10,7 +10,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from PIL import Image
 
-from astro_gan.data.stretch import Stretch, choose_stretch
+from astro_gan.files.stretch import Stretch, choose_stretch
 from astro_gan.model import load_model
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from PIL.ExifTags import Base
 
 from astro_gan import cli
-from astro_gan.inference.picture_writer import check_size, write_picture
+from astro_gan.files.picture_writer import check_size, write_picture
 from astro_gan.model import load_model
 
 NOTICE = 'generated detail: not for photometry'

@@ -25,7 +25,9 @@ import filelock
 import requests
 from tqdm import tqdm
 
-from astro_gan.data import pictures, transport
+from astro_gan.fetch import transport
+from astro_gan.files import pictures
+from astro_gan.files.paths import printable
 
 COLUMNS = (
     ('file', 'source', 'id', 'title', 'ra', 'dec', 'instrument', 'filters', 'page', 'url', 'credit', 'licence')
@@ -86,7 +88,7 @@ def fetch(
     try:
         held = lock.acquire()
     except filelock.Timeout as error:
-        raise ValueError(f'{pictures.printable(root)}: another fetch is writing there; wait for it to end') from error
+        raise ValueError(f'{printable(root)}: another fetch is writing there; wait for it to end') from error
     with held:
         return _fetch(wanted, root, session, jobs, limit, log)
 
@@ -178,7 +180,7 @@ def _download(item: Item, path: Path, session: requests.Session, limit: int, sto
         height, width = _measure(part)
     except ValueError as error:
         transport.forget(part)
-        raise ValueError(str(error).removeprefix(f'{pictures.printable(part)}: ')) from error
+        raise ValueError(str(error).removeprefix(f'{printable(part)}: ')) from error
     described = {'bytes': str(part.stat().st_size), 'sha256': _sha256(part), 'width': str(width), 'height': str(height)}
     os.replace(part, path)
     transport.forget(part)
@@ -236,7 +238,7 @@ def read_manifest(path: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
     """
     if not path.exists():
         return {}, list(COLUMNS)
-    shown = pictures.printable(path)
+    shown = printable(path)
     try:
         with path.open(newline='', encoding='utf-8-sig') as file:
             reader = csv.DictReader(file, strict=True)

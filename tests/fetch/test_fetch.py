@@ -19,8 +19,8 @@ from astropy.io import fits
 from PIL import Image
 
 from astro_gan import cli
-from astro_gan.data import archive, downloads, transport
-from tests.data.archive_server import DATASETS, DEC, RA, ArchiveServer, noise, picture, votable
+from astro_gan.fetch import archive, downloads, transport
+from tests.fetch.archive_server import DATASETS, DEC, RA, ArchiveServer, noise, picture, votable
 
 COLUMNS = [
     'file',

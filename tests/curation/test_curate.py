@@ -19,7 +19,7 @@ from astro_gan import cli
 from astro_gan.curation import curate, groups, sources
 from astro_gan.curation.limits import Limits
 from astro_gan.curation.work import Settings
-from tests.data import faults
+from tests.curation import faults
 
 SETTINGS = Settings(tile=64, limits=Limits(minimum_size=128))
 

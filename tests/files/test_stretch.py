@@ -7,8 +7,8 @@ import pytest
 from astropy.io import fits as astropy_fits
 from astropy.visualization import AsinhStretch, LinearStretch, LogStretch, ZScaleInterval
 
-from astro_gan.data import fits, stretch
-from astro_gan.data.stretch import Stretch, choose_stretch, lupton
+from astro_gan.files import fits, stretch
+from astro_gan.files.stretch import Stretch, choose_stretch, lupton
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 from astropy.io import fits as astropy_fits
 from astropy.wcs import WCS
 
-from astro_gan.data import fits
-from astro_gan.data.wcs import enlarged_header
+from astro_gan.files import fits
+from astro_gan.files.wcs import enlarged_header
 
 ARCSECOND = 1 / 3600
 # wcslib remarks on old keywords in headers that it repairs.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from astro_gan.data import pictures
+from astro_gan.files import pictures
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -24,6 +23,8 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,
 )
+
+from astro_gan.files.paths import open_file
 
 # Largest picture that is decoded: 600 MB of RGB. A few hundred bytes of file can declare far more.
 MAXIMUM_PIXELS = 200_000_000
@@ -94,35 +95,6 @@ def encoded_picture_size(encoded: bytes, name: str) -> tuple[int, int]:
     """Read `(height, width)` from the bytes of a picture file; `name` is what an error calls it."""
     with _explained(name):
         return _upright_size(_open(io.BytesIO(encoded)))
-
-
-def printable(path: str | os.PathLike[str]) -> str:
-    """A path as text of one line: escaped where it holds line breaks or undecodable bytes."""
-    text = os.fspath(path)
-    return text if text.isprintable() else ascii(text)
-
-
-@contextmanager
-def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str]]:
-    """Open a regular file once, for all that is read of it; yields it with its name for messages.
-
-    Raises:
-        ValueError: it is empty, no regular file, or cannot be opened; one line that names it.
-    """
-    name = printable(path)
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could block for ever
-            raise ValueError(f'{name}: not a regular file')
-        if not status.st_size:
-            raise ValueError(f'{name}: the file is empty')
-        file = open(path, 'rb')  # noqa: SIM115 (closed below; only opening is explained here)
-    except OSError as error:
-        if os.path.islink(path) and not os.path.exists(path):
-            raise ValueError(f'{name}: a link that leads to no file') from error
-        raise ValueError(f'{name}: {(error.strerror or str(error)).lower()}') from error
-    with file:
-        yield file, name
 
 
 @contextmanager
@@ -222,3 +194,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         image = image.convert('RGBA')
         return Image.alpha_composite(Image.new('RGBA', image.size, (0, 0, 0, 255)), image).convert('RGB')
     return image.convert('RGB')
+
+
+# NEED open_file

@@ -16,7 +16,7 @@ import numpy as np
 import pyvips
 import tifffile
 
-from astro_gan.inference.pictures import PictureSource
+from astro_gan.files.picture_source import PictureSource
 
 LARGEST_SIDE = {'jpg': 65500, 'png': 2**31 - 1, 'tif': 2**31 - 1}  # pixels, what the formats (and libjpeg) hold
 _BIG_TIFF = 2**31  # bytes of pixels from which on a TIFF needs 64-bit offsets; a margin, as it may not compress

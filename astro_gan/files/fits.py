@@ -15,11 +15,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from astropy.io import fits
 
-from astro_gan.data import fits_open, pictures
-from astro_gan.data.fits_open import Refused, is_fits, is_image, label_of, plane_of, size_text
-from astro_gan.data.fits_writer import STRUCTURE, open_writer, readable_cards, write_frame
-from astro_gan.data.stretch import Stretch, choose_stretch, lupton
-from astro_gan.data.wcs import WCS_KEYWORD, enlarged_header
+from astro_gan.files import fits_open
+from astro_gan.files.fits_open import Refused, is_fits, is_image, label_of, plane_of, size_text
+from astro_gan.files.fits_writer import STRUCTURE, open_writer, readable_cards, write_frame
+from astro_gan.files.paths import open_file
+from astro_gan.files.stretch import Stretch, choose_stretch, lupton
+from astro_gan.files.wcs import WCS_KEYWORD, enlarged_header
 
 __all__ = [
     'Frame',
@@ -84,7 +85,7 @@ def read_frame(path: str | os.PathLike[str], *, hdu: str | None = None, bad_bits
         ValueError: not FITS, damaged, truncated, too large, no such extension, or no single 2-D image; one line that
             names the file and, where another extension might do, lists them.
     """
-    with pictures.open_file(path) as (file, name), fits_open.explained(name) as noted:
+    with open_file(path) as (file, name), fits_open.explained(name) as noted:
         source, size = fits_open.unpacked(file)
         hdus = fits_open.extensions(source, size)
         index = fits_open.choose(hdus, hdu, noted)

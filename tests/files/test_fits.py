@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits as astropy_fits
 
-from astro_gan.data import fits, fits_open
+from astro_gan.files import fits, fits_open
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_window_of_a_large_frame_costs_no_memory(tmp_path):
         file.seek(start + 4 * (24999 * 20000 + 19999))
         file.write(np.array(7, '>f4').tobytes())  # the rest is a hole
     script = (
-        'import sys, resource; from astro_gan.data import fits\n'
+        'import sys, resource; from astro_gan.files import fits\n'
         'import astropy.stats, astropy.visualization, numpy as np\n'
         'peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
         'before = peak(); frame = fits.read_frame(sys.argv[1])\n'
@@ -453,7 +453,7 @@ def test_rows_can_be_written_a_few_at_a_time(tmp_path, pixels):
 def test_writing_does_not_hold_the_result(tmp_path):
     """400 MB written row by row take less than 50 MB."""
     script = (
-        'import sys, resource, numpy as np; from astropy.io.fits import Header; from astro_gan.data import fits\n'
+        'import sys, resource, numpy as np; from astropy.io.fits import Header; from astro_gan.files import fits\n'
         'peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
         'before = peak()\n'
         'with fits.open_writer(sys.argv[1], (2, 5000, 10000), Header()) as write:\n'

@@ -8,9 +8,9 @@ from PIL import Image
 
 from astro_gan.curation import duplicates, framing, quality
 from astro_gan.curation.limits import Limits, judge
-from astro_gan.data import pictures
+from astro_gan.files import pictures
 from benchmarks import curate as benchmark
-from tests.data import faults
+from tests.curation import faults
 
 RNG = np.random.default_rng
 

@@ -30,8 +30,8 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from astro_gan.data import transport
-from astro_gan.data.downloads import Item
+from astro_gan.fetch import transport
+from astro_gan.fetch.downloads import Item
 
 FEED_URL = 'https://esahubble.org/images/d2d/'
 SIZES = ('large', 'small', 'original')

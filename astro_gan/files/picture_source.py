@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyvips
 
-from astro_gan.data.pictures import printable
+from astro_gan.files.paths import printable
 
 # More takes hours and tens of gigabytes; and a few hundred bytes of file can declare any size.
 MAXIMUM_PIXELS = 1_000_000_000

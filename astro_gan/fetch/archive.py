@@ -30,8 +30,8 @@ import requests
 import urllib3
 from astropy.coordinates import SkyCoord
 
-from astro_gan.data import transport
-from astro_gan.data.downloads import Item
+from astro_gan.fetch import transport
+from astro_gan.fetch.downloads import Item
 
 SIA_URL = 'https://hla.stsci.edu/cgi-bin/hlaSIAP.cgi'
 CUTOUT_URL = 'https://hla.stsci.edu/cgi-bin/fitscut.cgi'
