@@ -60,24 +60,35 @@ def write(target: Path, data: bytes | str) -> None:
 
 @contextlib.contextmanager
 def replacing_folder(target: Path) -> Iterator[Path]:
-    """A new temporary folder that takes the place of the folder `target` at the end, or disappears.
-
-    An earlier `target` is exchanged in one step where the system can (Linux); elsewhere it is first renamed aside.
-    """
+    """A new temporary folder that takes the place of the folder `target` at the end, or disappears."""
     temporary = temporary_path(target)
     temporary.mkdir()
     try:
         yield temporary
-        if not target.exists():
-            os.rename(temporary, target)
-        elif not _exchange(temporary, target):
-            aside = temporary_path(target)
-            os.rename(target, aside)
-            os.rename(temporary, target)
-            shutil.rmtree(aside)
-        flush(target.parent)
+        place_folder(temporary, target)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # after an exchange: the earlier folder
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def place_folder(made: Path, target: Path) -> None:
+    """Give a finished folder its name, in place of an earlier one, which is removed.
+
+    The two are exchanged in one step where the system can (Linux); elsewhere the earlier one is first renamed aside.
+    """
+    if not target.exists():
+        os.rename(made, target)
+    elif _exchange(made, target):
+        shutil.rmtree(made, ignore_errors=True)  # what is there now is the earlier one
+    else:
+        aside = temporary_path(target)
+        os.rename(target, aside)
+        try:
+            os.rename(made, target)
+        except BaseException:  # an interruption between the two must not cost the earlier one
+            os.rename(aside, target)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+    flush(target.parent)
 
 
 def remove_stale(folder: Path) -> int:
