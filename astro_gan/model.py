@@ -210,7 +210,7 @@ def load_model(model: str | Path) -> Model:
     networks = []
     for index, part in enumerate(parts):
         own = variables.get(str(index), {}) if description['task'] == 'enhance' else variables
-        networks.append(_make_network(part, own, directory))
+        networks.append(make_network(part, own, str(directory / 'model.json')))
     return Model(description, tuple(networks))
 
 
@@ -249,7 +249,12 @@ def _read_weights(directory: Path, digest: str) -> dict[str, Any]:
     return flax.traverse_util.unflatten_dict(flat, sep='/')
 
 
-def _make_network(description: dict[str, Any], variables: dict[str, Any], directory: Path) -> Network:
+def make_network(description: dict[str, Any], variables: dict[str, Any], where: str) -> Network:
+    """A network of its description and its tensors.
+
+    Raises:
+        ValueError: no such network can be made, or the tensors are another's; one line that begins with `where`.
+    """
     name, factor = description['generator']['name'], int(description['factor'])
     try:
         generator = make_generator(name, **description['generator']['fields'])
@@ -266,13 +271,12 @@ def _make_network(description: dict[str, Any], variables: dict[str, Any], direct
             raise ValueError(f'{image.shape} becomes {output.shape}, which is not factor {factor} of this task')
     except Exception as error:  # whatever a module makes of fields that are no fields
         reason = ' '.join(str(error).split()) or type(error).__name__
-        raise ValueError(f'{directory}/model.json: its network cannot be made ({reason})') from error
+        raise ValueError(f'{where}: its network cannot be made ({reason})') from error
     expected, found = (
         {path: value.shape for path, value in flax.traverse_util.flatten_dict(tree, sep='/').items()}
         for tree in (spec, variables)
     )
     if expected != found:
         wrong = sorted(set(expected.items()) ^ set(found.items()))[0][0]
-        path = directory / 'weights.safetensors'
-        raise ValueError(f'{path}: the tensor {wrong} does not fit the generator {name} of model.json')
+        raise ValueError(f'{where}: the tensor {wrong} does not fit the generator {name}')
     return Network(description, generator, variables)

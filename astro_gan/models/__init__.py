@@ -13,6 +13,7 @@ from astro_gan.models.backbones import insert_backbone
 from astro_gan.models.discriminators import SRGANDiscriminator
 from astro_gan.models.edsr import EDSR
 from astro_gan.models.lpips import load_lpips, lpips
+from astro_gan.models.msrresnet import MSRResNet
 from astro_gan.models.patch_discriminators import PatchDiscriminator, ResNet50PatchDiscriminator
 from astro_gan.models.resnet import ResNet, load_resnet
 from astro_gan.models.resnet_unet import ResNetUNet
@@ -24,6 +25,7 @@ from astro_gan.models.wdsr import WDSR
 
 GENERATORS: dict[str, type[nn.Module]] = {
     'srresnet': SRResNet,
+    'msrresnet': MSRResNet,
     'edsr': EDSR,
     'wdsr': WDSR,
     'unet': UNet,
@@ -41,6 +43,7 @@ __all__ = [
     'EDSR',
     'GENERATORS',
     'WDSR',
+    'MSRResNet',
     'PatchDiscriminator',
     'ResNet',
     'ResNet50PatchDiscriminator',
