@@ -8,7 +8,8 @@ import pytest
 import safetensors.numpy
 
 from astro_gan import cli, foreign_weights
-from astro_gan.metrics import image_metrics
+from astro_gan.color import luma
+from astro_gan.metrics import psnr
 from astro_gan.model import load_model
 from tests.networks import conv, relu
 
@@ -272,5 +273,6 @@ def test_the_published_srresnet_on_set5(real_data):
         truth = read_picture(path)[None].astype(np.float32) / 255
         low_res = np.asarray(images.quantize(images.downsample(truth, 4)))
         output = images.quantize(model.forward(model.variables, low_res))
-        values.append(float(image_metrics(output, truth, border=4)['psnr_y'][0]))
+        y, y_truth = (luma(x[:, 4:-4, 4:-4]) for x in (output, truth))
+        values.append(float(psnr(y, y_truth)[0]))
     assert np.mean(values) > 31.5
