@@ -5,13 +5,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= configs/wdsr.py
 
-.PHONY: run test study lint types lock clean
+.PHONY: run test wheel study lint types lock clean
 
 run: $(VENV)/installed
 	$(BIN)/python main.py --config=$(CONFIG)
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+# The wheel in an empty environment, with the core's packages only.
+wheel:
+	PYTHON=$(PYTHON) tests/wheel.sh
 
 # What the report's results chapter compares, trained and written up in docs/study; STUDY='--astro DIR --natural DIR'.
 study: $(VENV)/installed

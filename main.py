@@ -7,10 +7,15 @@ import os
 import shlex
 import sys
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from astro_gan import extras
 
-from experiments.settings import explain_flag_error
+try:
+    from absl import app, flags, logging
+    from ml_collections import config_flags
+
+    from experiments.settings import explain_flag_error
+except ModuleNotFoundError as error:
+    sys.exit(f'error: {extras.explain("main.py", error)}')
 
 CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Config file, with a variant after a colon: configs/wdsr.py:smoke', lock_config=True

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import astro_gan
+from astro_gan import extras
 from astro_gan.commands import apply, curate, dataset, export, fetch, import_weights, models
 
 
@@ -16,7 +17,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='astro-gan', description=astro_gan.__doc__)
     parser.add_argument('--version', action='version', version=f'astro_gan {astro_gan.__version__}')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
-    commands = parser.add_subparsers(metavar='COMMAND', required=True)
+    commands = parser.add_subparsers(metavar='COMMAND', dest='command', required=True)
     for module in (apply, models, export, import_weights, fetch, curate, dataset):
         module.add_to(commands)
     return parser
@@ -35,6 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print('stopped; finished files are kept, unfinished ones are gone', file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        if arguments.debug:
+            raise
+        print(f'error: {extras.explain(arguments.command, error)}', file=sys.stderr)
+        return 1
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         if arguments.debug:
             raise

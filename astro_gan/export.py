@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -33,6 +32,7 @@ import numpy as np
 import safetensors.numpy
 
 import astro_gan
+from astro_gan import extras
 from astro_gan.export_forms import FORMS, NEEDED, TOLERANCE, greatest_difference
 from astro_gan.model import FORMAT, Model, Network, read_description
 from astro_gan.models import make_generator
@@ -141,9 +141,7 @@ def write_model(
     """
     if form not in FORMS:
         raise ValueError(f'form {form!r} is unknown; valid are {", ".join(FORMS)}')
-    missing = [name for name in NEEDED.get(form, ()) if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ValueError(f"{form} needs {' and '.join(missing)}, not installed here: pip install 'astro_gan[{form}]'")
+    extras.need(f'the form {form}', *NEEDED.get(form, ()))
     directory = Path(directory)
     _check_target(directory, overwrite)
     tensors = _flatten(model, dtype)

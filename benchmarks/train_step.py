@@ -16,7 +16,6 @@ PyTorch's CPU threads sleep while they wait (OMP_WAIT_POLICY=passive). On an idl
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import itertools
 import math
 import os
@@ -40,6 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from astro_gan import extras
 from astro_gan.state import create_state
 from astro_gan.train import make_train_step, replicate
 from experiments import parts, super_resolution
@@ -214,9 +214,10 @@ def cpu_name() -> str:
 
 def prepare() -> tuple[str, str]:
     """Sets PyTorch up as JAX is: (its device, the line about the machine). Leaves if that cannot be."""
-    if importlib.util.find_spec('torch') is None:
-        sys.exit("error: this benchmark needs PyTorch: pip install 'astro_gan[benchmarks]'")
-    import torch
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        sys.exit(f'error: {extras.explain("this benchmark", error)}')
 
     backend = jax.default_backend()
     if backend not in ('cpu', 'gpu') or (backend == 'gpu' and not torch.cuda.is_available()):

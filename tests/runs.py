@@ -16,6 +16,7 @@ def compiler_flags(*, devices):
     """XLA_FLAGS for tests: tiny networks run for a few steps, so compiling takes most of the time.
 
     Nothing is optimized, and loops come from the compiler's older emitters: they take a third of the newer ones' time.
+    `import astro_gan` adds its own (astro_gan/xla_flags.py).
     """
     return (
         f'--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0 '

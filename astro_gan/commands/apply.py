@@ -19,7 +19,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     """The three commands."""
     for name, text in HELP.items():
         parser = commands.add_parser(name, help=text, description=text)
-        parser.set_defaults(run=run, command=name)
+        parser.set_defaults(run=run)
         parser.add_argument('inputs', nargs='+', metavar='IN', help='files, folders or patterns: JPEG, PNG, TIFF, FITS')
         parser.add_argument('-o', '--out', required=True, metavar='DIR', help='folder for the results; made if missing')
         parser.add_argument(
@@ -122,10 +122,8 @@ def run(arguments: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     print(f'{model.name}: {len(jobs)} file{"s" * (len(jobs) != 1)} to {out}/', flush=True)
     if arguments.beam_runner:
-        try:
-            from astro_gan.inference import beam
-        except ImportError:
-            raise ValueError("--beam_runner: needs Apache Beam: pip install 'astro_gan[beam]'") from None
+        from astro_gan.inference import beam
+
         counts = beam.run(
             arguments.command,
             arguments.model,

@@ -27,6 +27,7 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 from tensorflow_datasets.core.writer import ExampleWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
+from astro_gan import extras
 from astro_gan.data.listing import COLUMNS, Picture, list_pictures
 from astro_gan.data.sources import SPLITS
 from astro_gan.files import atomic, pictures
@@ -255,11 +256,10 @@ def _beam_config(runner: str | None, options: str) -> tfds.download.DownloadConf
         if options:
             raise ValueError('options for Beam without a runner: name one, as in --beam-runner DirectRunner')
         return tfds.download.DownloadConfig()
-    try:
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
-    except ImportError as error:
-        raise ValueError("building by Beam needs Apache Beam: pip install 'astro_gan[beam]'") from error
+    extras.need('building by Beam', 'apache_beam')
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     try:
         made = beam.runners.create_runner(runner)
     except (ValueError, ImportError, AttributeError) as error:
