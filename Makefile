@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= configs/wdsr.py
 
-.PHONY: run test wheel study lint types lock clean
+.PHONY: run test wheel docs study lint types lock clean
 
 run: $(VENV)/installed
 	$(BIN)/python main.py --config=$(CONFIG)
@@ -16,6 +16,10 @@ test: $(VENV)/installed
 # The wheel in an empty environment, with the core's packages only.
 wheel:
 	PYTHON=$(PYTHON) tests/wheel.sh
+
+# The site in build/site; a link that leads nowhere is an error.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # What the report's results chapter compares, trained and written up in docs/study; STUDY='--astro DIR --natural DIR'.
 study: $(VENV)/installed
