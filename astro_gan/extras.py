@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 
+from astro_gan.errors import UserError
+
 _BROUGHT_BY = {
     'data': ('imagehash', 'pyvo', 'requests', 'skimage', 'tensorflow', 'tensorflow_datasets', 'urllib3'),
     'train': ('clu', 'dm_pix', 'huggingface_hub', 'matplotlib', 'ml_collections'),
     'onnx': ('onnx', 'onnxruntime'),
     'beam': ('apache_beam',),
+    'import': ('h5py',),
     'benchmarks': ('ncnn', 'torch'),
     'simulation': ('galsim',),
 }
@@ -26,11 +29,11 @@ def need(what: str, *modules: str) -> None:
     """Nothing, if the top-level modules are installed.
 
     Raises:
-        ValueError: one is not; `what` needs it, and this says how to get it.
+        UserError: one is not; `what` needs it, and this says how to get it.
     """
     for module in modules:
         if importlib.util.find_spec(module) is None:
-            raise ValueError(explain(what, ModuleNotFoundError(name=module)))
+            raise UserError(explain(what, ModuleNotFoundError(name=module)))
 
 
 def explain(what: str, error: ModuleNotFoundError) -> str:

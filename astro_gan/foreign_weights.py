@@ -24,6 +24,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from astro_gan import extras
 from astro_gan.errors import UserError
 from astro_gan.files.hashes import sha256_of
 from astro_gan.files.paths import open_file, printable
@@ -138,10 +139,9 @@ def _from_ours(tensors: Tensors) -> Found:
 
 def _read_h5(path: Path, name: str) -> list[tuple[str, Tensors]]:
     """The layers of a Keras weights file that have weights, in the network's order: name, and arrays by short name."""
-    try:
-        import h5py
-    except ImportError:
-        raise UserError(f"{name}: h5 weights need h5py: pip install 'astro_gan[import]'") from None
+    extras.need(f'{name}: reading it', 'h5py')
+    import h5py
+
     layers = []
     try:
         with h5py.File(path, 'r') as file:
