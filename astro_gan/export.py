@@ -22,7 +22,7 @@ import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,18 +34,14 @@ import safetensors.numpy
 
 import astro_gan
 from astro_gan.export_forms import FORMS, NEEDED, TOLERANCE, greatest_difference
-from astro_gan.model import FORMAT, Model, Network, read_description
+from astro_gan.inference.network import Network
+from astro_gan.inference.exported import FORMAT, read_description
+from astro_gan.model import Model
 from astro_gan.models import make_generator
 
-# What a chain's description takes over from its parts' and what it leaves to them.
-_OF_PARTS = (
-    ('task', 'factor', 'generator', 'input', 'output', 'reduction', 'name')
-    + ('training_data', 'degradation', 'metrics', 'licence')
-)  # fmt: skip
-
-
 def _flatten(model: Model, dtype: Any) -> dict[str, np.ndarray]:
-    tree = {str(at): own for at, own in enumerate(model.variables)} if model.task == 'enhance' else model.variables[0]
+    chain = 'parts' in model.description
+    tree = {str(at): own for at, own in enumerate(model.variables)} if chain else model.variables[0]
     flat = flax.traverse_util.flatten_dict(tree, sep='/')
     return {name: np.ascontiguousarray(value, dtype) for name, value in flat.items()}
 
@@ -70,29 +66,6 @@ def export_model(
     variables = jax.tree.map(lambda x: np.asarray(x, np.float32), variables)
     generator = make_generator(description['generator']['name'], **description['generator']['fields'])
     return write_model(Model(description, (Network(description, generator, variables),)), directory, overwrite=True)
-
-
-def join(models: Sequence[Model], name: str = '') -> Model:
-    """Several models, applied one after the other, as one: a colorizer and what enlarges its pictures.
-
-    Raises:
-        ValueError: a colorizer comes second, or none comes first.
-    """
-    networks = tuple(network for model in models for network in model.networks)
-    if [network.colorizes for network in networks] != [True] + [False] * (len(networks) - 1) or len(networks) < 2:
-        names = ' + '.join(model.name for model in models)
-        raise ValueError(f'{names}: a fused model is one colorizer followed by super-resolution models')
-    parts = [{key: network.description[key] for key in _OF_PARTS if key in network.description} for network in networks]
-    description = {
-        'task': 'enhance',
-        'name': name or '+'.join(model.name for model in models),
-        'factor': int(np.prod([network.factor for network in networks])),
-        'input': networks[0].description['input'],
-        'output': networks[-1].description['output'],
-        'parts': parts,
-        'weights': {'parts': [model.description['weights'] for model in models if 'weights' in model.description]},
-    }
-    return Model(description, networks)
 
 
 def to_half(model: Model) -> Model:

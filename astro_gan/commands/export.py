@@ -39,8 +39,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Export the models that the arguments name."""
     import numpy as np
 
-    from astro_gan.export import join, to_half, write_model
+    from astro_gan.export import to_half, write_model
     from astro_gan.export_forms import greatest_difference, live
+    from astro_gan.inference.chain import join
     from astro_gan.model import load_model
 
     if arguments.half and arguments.format != 'safetensors':

@@ -48,7 +48,7 @@ def _show(directory: Path) -> None:
 
     from astro_gan.export import check_files
     from astro_gan.files.paths import printable
-    from astro_gan.model import read_description
+    from astro_gan.inference.exported import read_description
 
     description = read_description(directory)
     check_files(directory)
