@@ -143,7 +143,9 @@ def model_directory(model: str | Path) -> Path:
         return directory
     if str(model) not in shipped_models():
         names = ', '.join(shipped_models()) or 'none'
-        raise UserError(f'{printable(model)}: no model.json there, and no shipped model of that name (there are: {names})')
+        raise UserError(
+            f'{printable(model)}: no model.json there, and no shipped model of that name (there are: {names})'
+        )
     return SHIPPED / model
 
 

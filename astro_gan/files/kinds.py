@@ -6,6 +6,8 @@ import bz2
 import gzip
 import os
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 from astro_gan.errors import UserError
 from astro_gan.files.paths import open_file
@@ -16,7 +18,7 @@ _SIGNATURES = {
     **dict.fromkeys((b'II*\x00', b'MM\x00*', b'II+\x00', b'MM\x00+'), 'tif'),
     b'SIMPLE  =': 'fits',
 }
-_PACKED = {b'\x1f\x8b': gzip.open, b'BZh': bz2.open}
+_PACKED: dict[bytes, Callable[[Any], Any]] = {b'\x1f\x8b': gzip.open, b'BZh': bz2.open}
 _LONGEST = max(map(len, _SIGNATURES))
 
 

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from astro_gan.errors import UserError
 
@@ -37,7 +37,7 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str]]:
     name = printable(path)
     try:
         # Without waiting: a pipe that nobody writes to would block for ever. What was opened is what is looked at.
-        file = open(os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0)), 'rb')
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0))
     except OSError as error:
         if os.path.islink(path) and not os.path.exists(path):
             raise UserError(f'{name}: a link that leads to no file') from error
@@ -46,12 +46,11 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str]]:
         raise UserError(f'{name}: {_not_regular(path) or (error.strerror or str(error)).lower()}') from error
     except ValueError:
         raise UserError(f'{name}: no file can have that name') from None
-    with file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f'{name}: {_not_regular(path)}')
-        if not status.st_size:
-            raise UserError(f'{name}: the file is empty')
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
+        os.close(descriptor)
+        raise UserError(f'{name}: {_not_regular(path) or "the file is empty"}')
+    with open(descriptor, 'rb') as file:
         yield file, name
 
 
@@ -84,7 +83,11 @@ def existing_folder(folder: str | os.PathLike[str]) -> Path:
     return root
 
 
-def regular_files(root: str | os.PathLike[str], skip: Callable[[str], bool] = lambda folder: False) -> Iterator[str]:
+def regular_files(
+    root: str | os.PathLike[str],
+    skip: Callable[[str], bool] = lambda folder: False,
+    passed: Callable[[str], Any] = lambda path: None,
+) -> Iterator[str]:
     """Relative paths of the files below a folder, sorted within each; links are followed, but never round in circles.
 
     Hidden files and folders are passed over, and all that is neither file nor folder: pipes, devices, sockets, links
@@ -93,6 +96,7 @@ def regular_files(root: str | os.PathLike[str], skip: Callable[[str], bool] = la
     Args:
         root: where to begin.
         skip: says of a folder's path whether to stay out of it.
+        passed: is told the paths of what is neither file nor folder.
     """
     visited: set[tuple[int, int]] = set()
     for folder, names, files in os.walk(root, followlinks=True):
@@ -102,10 +106,12 @@ def regular_files(root: str | os.PathLike[str], skip: Callable[[str], bool] = la
             continue
         visited.add((status.st_dev, status.st_ino))
         names[:] = sorted(name for name in names if not name.startswith('.') and not skip(os.path.join(folder, name)))
-        for name in sorted(files):
+        for name in sorted(name for name in files if not name.startswith('.')):
             path = os.path.join(folder, name)
-            if not name.startswith('.') and os.path.isfile(path):
+            if os.path.isfile(path):
                 yield os.path.relpath(path, root)
+            else:
+                passed(path)
 
 
 def files_below(root: Path, start: str = '') -> list[str]:

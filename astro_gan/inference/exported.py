@@ -138,10 +138,8 @@ def make_network(description: dict[str, Any], variables: dict[str, Any], where: 
         output, spec = jax.eval_shape(
             lambda key, image: generator.init_with_output(key, image, train=False), jax.random.key(0), image
         )
-        if description['task'] == 'colorization':
-            channels = (1, colorization.CHANNELS[fields['space']])
-        else:
-            channels = (3, 3)
+        colorizes = description['task'] == 'colorization'
+        channels = (1, colorization.CHANNELS[fields['space']]) if colorizes else (3, 3)
         if (image.shape[-1], *output.shape[1:]) != (channels[0], factor * size, factor * size, channels[1]):
             raise ValueError(f'{image.shape} becomes {output.shape}, which is not factor {factor} of this task')
     except Exception as error:  # whatever a module makes of fields that are no fields

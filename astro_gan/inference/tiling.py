@@ -4,7 +4,7 @@ A convolutional network sees only so far: an output pixel depends on the input w
 reaches that far beyond the tile (the halo) therefore gives the tile the same values as the whole image does. At the
 image's own border a window ends with the image, so that the network pads there exactly as it pads the whole.
 
-All windows of an image have one shape, and images of many sizes share a few shapes: a network is compiled for a handful.
+All windows of an image have one shape, and images of many sizes share a few shapes: a network is compiled for those.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def spans(size: int, window: int, halo: int) -> list[Span]:
 def window_shape(height: int, width: int, tile: int, halo: int) -> tuple[int, int]:
     """Height and width of the windows for an image: one shape for large images, a few for all smaller ones.
 
-    An image that is smaller than the usual window, `tile + 2 halo`, is done in squares of one of SIDES, overlapping ones
+    An image that is smaller than the usual window, `tile + 2 halo`, is done in squares of one of SIDES, overlapping
     where it needs several: the side that computes the fewest pixels. One that is too small for that is one window.
     """
     usual, shorter = tile + 2 * halo, min(height, width)
@@ -74,8 +74,8 @@ def window_shape(height: int, width: int, tile: int, halo: int) -> tuple[int, in
 def on_devices(forward: Callable[[Any, jax.Array], jax.Array], variables: Any) -> tuple[Apply, int]:
     """A function of numpy batches that runs `forward` on all local devices, and how many images it wants at a time.
 
-    Fewer images are filled up, for one shape is compiled once. What is compiled is kept here, not among the functions of
-    whoever calls, and so goes with this function.
+    Fewer images are filled up, for one shape is compiled once. What is compiled is kept here, not among the caller's
+    own functions, and goes with this one.
     """
     devices = jax.local_devices()
     replicated = jax.device_put(variables, NamedSharding(Mesh(np.array(devices), 'tiles'), PartitionSpec()))

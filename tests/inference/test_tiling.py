@@ -181,7 +181,7 @@ def test_compiled_networks_do_not_pile_up(monkeypatch):
 
 
 def test_many_sizes_share_a_few_windows():
-    """A hundred small sizes are computed in a handful of shapes, each of which fits into its image; large ones in one."""
+    """A hundred small sizes are computed in a handful of shapes, each within its image; large ones in one."""
     rng = np.random.default_rng(0)
     sizes = rng.integers(64, 900, (100, 2)).tolist()
     shapes = {tiling.window_shape(height, width, 256, 22) for height, width in sizes}
