@@ -28,7 +28,8 @@ from astro_gan import extras
 from astro_gan.errors import UserError
 from astro_gan.files.hashes import sha256_of
 from astro_gan.files.paths import open_file, printable
-from astro_gan.model import Model, make_network
+from astro_gan.inference.exported import make_network
+from astro_gan.model import Model
 
 Tensors = dict[str, np.ndarray]  # by path: 'params/head/kernel'
 Found = tuple[str, dict[str, Any], Tensors]  # generator's name, its fields, its tensors

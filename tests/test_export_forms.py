@@ -16,8 +16,10 @@ import safetensors.numpy
 from astro_gan import cli, export_forms
 from astro_gan import model as models
 from astro_gan.commands.export import FORMATS
-from astro_gan.export import check_files, join, to_half, write_model
-from astro_gan.model import Model, Network, load_model
+from astro_gan.export import check_files, to_half, write_model
+from astro_gan.inference.chain import join
+from astro_gan.inference.network import Network
+from astro_gan.model import Model, load_model
 from astro_gan.models import GENERATORS, make_generator
 from tests import networks
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from astro_gan import commands
+
 TEXT = (
     'Read the weights of an SRGAN, EDSR or WDSR generator of krasserm/super-resolution (h5), or of an EDSR or '
     'MSRResNet of BasicSR (safetensors), and write them as a model that all commands take. Nothing is unpickled.'
 )
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
+def add_to(subparsers: argparse._SubParsersAction) -> None:
     """Adds `import`."""
-    parser = commands.add_parser('import', help="another project's network as a model", description=TEXT)
-    parser.add_argument('weights', metavar='FILE', help='h5 or safetensors')
-    parser.add_argument('-o', '--output', required=True, metavar='DIR', help='the model; made')
+    parser = subparsers.add_parser('import', help="another project's network as a model", description=TEXT)
+    parser.add_argument('weights', type=commands.expanded, metavar='FILE', help='h5 or safetensors')
+    parser.add_argument('-o', '--output', required=True, type=commands.expanded, metavar='DIR', help='the model; made')
     parser.add_argument('--name', help='what the model calls itself; default: the name of DIR')
     parser.add_argument('--licence', help='of the weights, to be kept with the model')
     parser.add_argument(
@@ -30,9 +32,9 @@ def run(arguments: argparse.Namespace) -> int:
     from astro_gan.export import write_model
     from astro_gan.foreign_weights import as_model
 
-    output = Path(arguments.output).expanduser()
+    output = Path(arguments.output)
     model = as_model(
-        Path(arguments.weights).expanduser(),
+        arguments.weights,
         name=arguments.name or output.name,
         licence=arguments.licence,
         trained_on=arguments.trained_on,

@@ -32,11 +32,8 @@ def temporary_path(target: Path, suffix: str = '') -> Path:
 
 
 @contextlib.contextmanager
-def replacing(target: Path, suffix: str = '') -> Iterator[Path]:
-    """A new, empty temporary file; what the caller makes of it takes the place of `target` at the end, or disappears.
-
-    The file is made with O_EXCL, so no link is followed, and it and its folder are flushed around the rename: after a
-    power cut there is the old file or the new one.
+def scratch(target: Path, suffix: str = '') -> Iterator[Path]:
+    """A new, empty temporary file beside `target`, made with O_EXCL, so that no link is followed; gone at the end.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
@@ -45,11 +42,21 @@ def replacing(target: Path, suffix: str = '') -> Iterator[Path]:
     os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     try:
         yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(target: Path, suffix: str = '') -> Iterator[Path]:
+    """As `scratch`; but at the end, if all went well, the file takes the place of `target`.
+
+    It and its folder are flushed around the rename: after a power cut there is the old file or the new one.
+    """
+    with scratch(target, suffix) as temporary:
+        yield temporary
         flush(temporary)
         os.replace(temporary, target)
         flush(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write(target: Path, data: bytes | str) -> None:

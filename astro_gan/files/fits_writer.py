@@ -14,6 +14,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
+from astro_gan.files import atomic
+
 # Cards of an extension or of how its numbers are stored, not of its image, and sums over a file that is no more.
 STRUCTURE = frozenset(
     ('SIMPLE', 'XTENSION', 'BITPIX', 'NAXIS', 'PCOUNT', 'GCOUNT', 'GROUPS', 'EXTEND', 'INHERIT', 'NEXTEND', 'EXTVER')
@@ -34,7 +36,12 @@ def write_frame(
 
 @contextmanager
 def open_writer(
-    path: str | os.PathLike[str], shape: tuple[int, ...], header: fits.Header, *, overwrite: bool = False
+    path: str | os.PathLike[str],
+    shape: tuple[int, ...],
+    header: fits.Header,
+    *,
+    overwrite: bool = False,
+    seal: Callable[[Path], None] = lambda path: None,
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Write a float32 image of `shape` `[H, W]` or `[P, H, W]`, larger than memory if need be:
 
@@ -52,6 +59,7 @@ def open_writer(
         shape: of the whole image.
         header: cards of structure and scaling (NAXIS, BITPIX, BSCALE, BLANK ...) are replaced.
         overwrite: replace a file that is there.
+        seal: is given the finished file just before it takes its name, and may refuse by raising.
 
     Raises:
         ValueError: a shape that is no image, rows that do not fit or are missing.
@@ -69,10 +77,9 @@ def open_writer(
     free = shutil.disk_usage(target.parent).free
     if size > free:
         raise OSError(f'{target}: {size / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free')
-    part = target.with_name(f'.{target.name}.{os.getpid()}.part')
     done = datasum = 0
 
-    try:
+    with atomic.replacing(target) as part:
         with open(part, 'wb') as file:
             start = file.write(_bytes(head))
 
@@ -101,9 +108,7 @@ def open_writer(
             file.write(_bytes(head))
         if target.suffix == '.gz':
             _pack(part)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+        seal(part)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -154,17 +159,13 @@ def _bytes(header: fits.Header) -> bytes:
 
 def _pack(part: Path) -> None:
     """Replace a file by its gzip, which has no time and no name in it: the same bytes every time."""
-    packed = part.with_name(part.name + '.gz')
-    try:
-        with (
-            open(part, 'rb') as source,
-            open(packed, 'wb') as file,
-            gzip.GzipFile('', 'wb', 6, file, mtime=0) as target,
-        ):
-            shutil.copyfileobj(source, target, 1 << 20)
-        os.replace(packed, part)
-    finally:
-        packed.unlink(missing_ok=True)
+    with (
+        atomic.replacing(part) as packed,
+        open(part, 'rb') as source,
+        open(packed, 'wb') as file,
+        gzip.GzipFile('', 'wb', 6, file, mtime=0) as target,
+    ):
+        shutil.copyfileobj(source, target, 1 << 20)
 
 
 def _add(total: int, words: np.ndarray) -> int:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import pyvips
 import tifffile
 
+from astro_gan.files import atomic
 from astro_gan.files.picture_source import PictureSource
 
 LARGEST_SIDE = {'jpg': 65500, 'png': 2**31 - 1, 'tif': 2**31 - 1}  # pixels, what the formats (and libjpeg) hold
@@ -35,6 +35,7 @@ def write_picture(
     comment: str,
     notice: str,
     software: str,
+    seal: Callable[[Path], None] = lambda path: None,
 ) -> None:
     """Write a picture strip by strip; it appears under its name when all is there, or not at all.
 
@@ -48,6 +49,7 @@ def write_picture(
         comment: JSON that says what made the picture, one line.
         notice: a sentence for readers.
         software: name and version of this program.
+        seal: is given the finished file just before it takes its name, and may refuse by raising.
 
     Raises:
         ValueError: the format cannot hold that size.
@@ -57,35 +59,30 @@ def write_picture(
     size = height * width * bands * np.dtype(dtype).itemsize
     check_size(target, kind, height, width)
     _check_room(target, size)
-    # First as plain TIFF, which libvips reads row by row. (A file of bare pixels it would map into memory, all of it.)
-    # Names of its own: another process may be making the same picture.
-    stem = f'.{target.name[:100]}.{secrets.token_hex(4)}'
-    pixels, encoded = (target.with_name(f'{stem}.{part}') for part in ('pixels.tif', f'tmp.{kind}'))
     try:
-        with tifffile.TiffWriter(pixels, bigtiff=True) as file:
-            file.write(
-                (row if bands > 1 else row[..., 0] for strip in strips for row in strip),
-                shape=shape if bands > 1 else shape[:2],
-                dtype=dtype,
-                rowsperstrip=1,
-                photometric='rgb' if bands > 2 else 'minisblack',
-                planarconfig='contig' if bands > 1 else None,
-                extrasamples=['unassalpha'] if bands in (2, 4) else None,
-                metadata=None,
-            )
-        image = pyvips.Image.tiffload(os.fspath(pixels), access='sequential', unlimited=True, fail_on='error')
-        image = image.copy()  # of its own, so that it can be described
-        _describe(image, like, bands, comment=comment, notice=notice, software=software)
-        with _interruptible(image):
-            _save(image, encoded, kind, size)
-        os.replace(encoded, target)
+        # First as plain TIFF, which libvips reads row by row. (A file of bare pixels it would map into memory, all.)
+        with atomic.replacing(target, f'.{kind}') as encoded, atomic.scratch(target, '.pixels.tif') as pixels:
+            with tifffile.TiffWriter(pixels, bigtiff=True) as file:
+                file.write(
+                    (row if bands > 1 else row[..., 0] for strip in strips for row in strip),
+                    shape=shape if bands > 1 else shape[:2],
+                    dtype=dtype,
+                    rowsperstrip=1,
+                    photometric='rgb' if bands > 2 else 'minisblack',
+                    planarconfig='contig' if bands > 1 else None,
+                    extrasamples=['unassalpha'] if bands in (2, 4) else None,
+                    metadata=None,
+                )
+            image = pyvips.Image.tiffload(os.fspath(pixels), access='sequential', unlimited=True, fail_on='error')
+            image = image.copy()  # of its own, so that it can be described
+            _describe(image, like, bands, comment=comment, notice=notice, software=software)
+            with _interruptible(image):
+                _save(image, encoded, kind, size)
+            seal(encoded)
     except pyvips.Error as error:
         raise OSError(f'{target}: cannot be written ({" ".join(str(error.detail or error).split())})') from None
     except OSError as error:
         raise OSError(f'{target}: cannot be written ({(error.strerror or str(error)).lower()})') from None
-    finally:
-        for path in (pixels, encoded):
-            path.unlink(missing_ok=True)
 
 
 def check_size(target: Path, kind: str, height: int, width: int) -> None:
@@ -155,7 +152,9 @@ def _interruptible(image: pyvips.Image) -> Iterator[None]:
 
     image.set_progress(True)
     image.signal_connect('eval', lambda image, progress: None)  # comes back to Python, where signals are handled
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    # What is ignored, as by a job in the background, stays ignored.
+    heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
     try:
         yield
     except pyvips.Error:
