@@ -39,6 +39,7 @@ class PictureSource:
         pixels: one (gray) or three (sRGB) bands of uint8 or uint16.
         alpha: one band of the same depth, or None.
         original: as opened, for its metadata.
+        notes: what a user should know of how it was read, each a line without the file's name.
     """
 
     path: str
@@ -46,6 +47,7 @@ class PictureSource:
     pixels: pyvips.Image
     alpha: pyvips.Image | None
     original: pyvips.Image
+    notes: tuple[str, ...] = ()
 
     @property
     def height(self) -> int:
