@@ -136,8 +136,8 @@ def estimate_megapixels(path: str) -> float:
     try:
         if _is_fits(path):
             return os.path.getsize(path) / 4e6  # most are plain float32
-        source = pictures.open_picture(path, maximum_pixels=2**62)
-        return source.height * source.width / 1e6
+        height, width = pictures.picture_size(path)
+        return height * width / 1e6
     except (ValueError, OSError):
         return 0.0
 
