@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyvips
 
-# Light as the eye sees it (Y, white = 1), from a profile's D50 to the D65 of sRGB (Bradford; B. Lindbloom's numbers).
+# Profiles refer to the white D50, sRGB's lightness to D65. Y of D65 from XYZ of D50 (Bradford; B. Lindbloom's numbers).
+_D50 = (96.422, 100.0, 82.521)
 _D50_TO_D65 = (-0.0282895, 1.0099416, 0.0210077)
 _PROFILE_SPACES = {1: b'GRAY', 3: b'RGB ', 4: b'CMYK'}  # bytes 16 to 20 of a profile
 
@@ -26,7 +27,7 @@ def to_gray(colors: pyvips.Image, profile: bytes | None) -> pyvips.Image:
     else:
         colors = colors.copy()
         colors.set_type(pyvips.GValue.blob_type, 'icc-profile-data', profile)
-        xyz = colors.icc_import(embedded=True, pcs='xyz') / 100
+        xyz = colors.icc_import(embedded=True, pcs='lab').Lab2XYZ(temp=_D50) / 100
         light = sum(weight * xyz[band] for band, weight in enumerate(_D50_TO_D65))
     light = (light < 0).ifthenelse(0, light)
     srgb = (light <= 0.0031308).ifthenelse(light * 12.92, light ** (1 / 2.4) * 1.055 - 0.055)

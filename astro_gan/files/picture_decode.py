@@ -17,6 +17,7 @@ from PIL import BmpImagePlugin
 
 from astro_gan.errors import UserError
 from astro_gan.files import jpeg, light, png, tiff, tiff_pixels
+from astro_gan.files.tiff_pixels import Opened
 
 _SIGNATURES = {
     jpeg.MAGIC: 'jpg',
@@ -108,44 +109,59 @@ def decode(file: BinaryIO, place: bytes | None, kind: str, check_size: CheckSize
     Raises:
         UserError: it is not supported or damaged; the reason. (Decoders raise other errors if it is damaged.)
     """
-    notes: list[str] = []
-    header = png.Header()
     file.seek(0)
+    gamma = None
     if kind == 'tif':
-        original, has_alpha, notes = tiff_pixels.load(file, place, _LOADING, check_size)
+        opened = tiff_pixels.load(file, place, _LOADING, check_size)
     elif kind == 'bmp':
-        opened = BmpImagePlugin.BmpImageFile(file)
-        check_size(*opened.size[::-1])
-        original = pyvips.Image.new_from_array(np.asarray(opened.convert('RGBA' if opened.mode == 'RGBA' else 'RGB')))
-        has_alpha = original.bands == 4
+        opened = _open_bmp(file, check_size)
+    elif kind == 'png':
+        header = png.read(file)
+        gamma = header.gamma
+        opened = _open(file, place, kind, header.has_resolution, header.frames, check_size)
+        if header.primaries:
+            opened.notes.append('its primaries (cHRM) are not those of sRGB, and were taken for them')
     else:
-        if kind == 'png':
-            header = png.read(file)
-        original = _load(file, place, kind)
-        check_size(original.height, original.width)
-        if kind == 'jpg':
-            file.seek(0)
-            jpeg.check(file.read())
-        has_alpha = original.bands in (2, 4) and original.interpretation != 'cmyk'
-        frames = header.frames if kind == 'png' else _field(original, 'n-pages', 1)
-        if frames > 1:
-            notes.append(f'an animation; the first of {frames} frames was taken')
-    image = original.autorot()
-    alpha = image[image.bands - 1] if has_alpha else None
-    pixels = image[: image.bands - 1] if has_alpha else image
-    profile, note = light.usable_profile(original, pixels.bands)
-    if pixels.bands == 4:
+        opened = _open(file, place, kind, None, None, check_size)
+    if kind == 'jpg':
+        file.seek(0)
+        jpeg.check(file.read())
+    image = opened.image.autorot()
+    colors = image.bands - opened.has_alpha
+    alpha = image[colors] if opened.has_alpha else None
+    pixels = image[:colors]
+    profile, note = light.usable_profile(opened.image, colors)
+    if colors == 4:
         pixels, profile = light.cmyk_to_rgb(pixels, profile), None
     deep = pixels.format == 'ushort'
-    if header.gamma and profile is None:
-        pixels = pixels.maplut(pyvips.Image.new_from_array(png.to_srgb(header.gamma, 65536 if deep else 256)[None]))
-        notes.append(f'its gamma (gAMA {header.gamma:.5g}) was applied: the levels are those of sRGB')
-    if header.primaries:
-        note = 'its primaries (cHRM) are not those of sRGB, and were taken for them'
+    if gamma and profile is None:
+        pixels = pixels.maplut(pyvips.Image.new_from_array(png.to_srgb(gamma, 65536 if deep else 256)[None]))
+        opened.notes.append(f'its gamma (gAMA {gamma:.5g}) was applied: the levels are those of sRGB')
     names = ('grey16', 'rgb16') if deep else ('b-w', 'srgb')
     pixels = pixels.copy(interpretation=names[pixels.bands > 1])
-    resolution = (original.xres, original.yres) if _says_resolution(original, kind, header) else None
-    return Decoded(kind, pixels, alpha, original, profile, resolution, tuple(filter(None, (*notes, note))))
+    notes = tuple(filter(None, (*opened.notes, note)))
+    return Decoded(kind, pixels, alpha, opened.image, profile, opened.resolution, notes)
+
+
+def _open(
+    file: BinaryIO, place: bytes | None, kind: str, says_resolution: bool | None, frames: int | None, check_size: CheckSize
+) -> Opened:
+    """A kind that libvips reads by itself; what it cannot tell of a PNG is given."""
+    image = _load(file, place, kind)
+    check_size(image.height, image.width)
+    has_alpha = image.bands in (2, 4) and image.interpretation != 'cmyk'
+    if says_resolution is None:  # libvips fills in 72 dpi where a file does not say
+        says_resolution = bool(image.get_typeof('resolution-unit'))
+    frames = frames or _field(image, 'n-pages', 1)
+    notes = [f'an animation; the first of {frames} frames was taken'] if frames > 1 else []
+    return Opened(image, has_alpha, (image.xres, image.yres) if says_resolution else None, notes)
+
+
+def _open_bmp(file: BinaryIO, check_size: CheckSize) -> Opened:
+    opened = BmpImagePlugin.BmpImageFile(file)
+    check_size(opened.height, opened.width)
+    mode = 'RGBA' if opened.mode == 'RGBA' else 'RGB'
+    return Opened(pyvips.Image.new_from_array(np.asarray(opened.convert(mode))), mode == 'RGBA', None, [])
 
 
 def _load(file: BinaryIO, place: bytes | None, kind: str) -> pyvips.Image:
@@ -157,8 +173,3 @@ def _load(file: BinaryIO, place: bytes | None, kind: str) -> pyvips.Image:
 
 def _field(image: pyvips.Image, name: str, otherwise: int) -> int:
     return image.get(name) if image.get_typeof(name) else otherwise
-
-
-def _says_resolution(image: pyvips.Image, kind: str, header: png.Header) -> bool:
-    """Whether the file says how large it is to be printed; libvips fills in 72 dpi where it does not."""
-    return header.has_resolution if kind == 'png' else bool(image.get_typeof('resolution-unit'))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, BinaryIO
+from collections.abc import Callable
+from typing import Any, BinaryIO, NamedTuple
 
 import pyvips
 import tifffile
@@ -12,21 +13,33 @@ from tifffile import EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 from astro_gan.files import tiff
 
 _IN_MEMORY = 100 * 2**20  # bytes; larger arrays go to a temporary file, as with libvips
-_INCH = {2: 25.4, 3: 10.0}  # millimetres of a ResolutionUnit
+_MILLIMETRES = {2: 25.4, 3: 10.0}  # of a ResolutionUnit: inch, centimetre
 
 
-def load(file: BinaryIO, place: Any, options: dict[str, Any], check_size: Any) -> tuple[pyvips.Image, bool, list[str]]:
+class Opened(NamedTuple):
+    """A picture file that was opened.
+
+    Attributes:
+        image: as it is stored (not turned), uint8 or uint16 with white at the top of the range: gray, RGB or CMYK.
+        has_alpha: whether its last band is transparency.
+        resolution: pixels per millimetre in x and y; None: the file does not say.
+        notes: for the user.
+    """
+
+    image: pyvips.Image
+    has_alpha: bool
+    resolution: tuple[float, float] | None
+    notes: list[str]
+
+
+def load(file: BinaryIO, place: bytes | None, options: dict[str, Any], check_size: Callable[[int, int], None]) -> Opened:
     """Open a TIFF of integers and make sure that its parts are whole.
 
     Args:
         file: the file, from its start.
-        place: its path (bytes), or None: what `file` holds.
+        place: its path; None: what `file` holds.
         options: of libvips' loader.
         check_size: is told height and width, and raises if that is too much.
-
-    Returns:
-        The picture as it is stored (not turned), uint8 or uint16 with white at the top of the range: gray, RGB, CMYK or
-        Lab; whether its last band is alpha; notes for the user.
 
     Raises:
         UserError: the reason why it is not supported, or where it is damaged.
@@ -44,7 +57,16 @@ def load(file: BinaryIO, place: Any, options: dict[str, Any], check_size: Any) -
         else:
             file.seek(0)
             image = pyvips.Image.tiffload_buffer(file.read(), page=number, **options)
-        return image, tiff.has_alpha(page), [note] if note else []
+        return Opened(image, tiff.has_alpha(page), _resolution(page), [note] if note else [])
+
+
+def _resolution(page: Any) -> tuple[float, float] | None:
+    """Pixels per millimetre in x and y."""
+    unit = _MILLIMETRES.get(int(page.tags.valueof('ResolutionUnit', 2)))
+    x, y = (page.tags.valueof(name) for name in ('XResolution', 'YResolution'))
+    if not (unit and x and y and all(x) and all(y)):
+        return None
+    return x[0] / x[1] / unit, y[0] / y[1] / unit
 
 
 def _through_tifffile(page: Any) -> pyvips.Image:
@@ -79,12 +101,6 @@ def _through_tifffile(page: Any) -> pyvips.Image:
 
 def _describe(image: pyvips.Image, page: Any) -> pyvips.Image:
     """Give an image what libvips itself would have read from the tags."""
-    unit = _INCH.get(int(page.tags.valueof('ResolutionUnit', 2)))
-    resolution = [page.tags.valueof(name) for name in ('XResolution', 'YResolution')]
-    if unit and all(value and value[0] and value[1] for value in resolution):
-        x, y = (value[0] / value[1] / unit for value in resolution)
-        image = image.copy(xres=x, yres=y)
-        image.set_type(pyvips.GValue.gstr_type, 'resolution-unit', 'in' if unit == 25.4 else 'cm')
     image.set_type(pyvips.GValue.gint_type, 'orientation', int(page.tags.valueof('Orientation', 1)))
     if page.description:
         image.set_type(pyvips.GValue.gstr_type, 'image-description', page.description)
