@@ -36,7 +36,7 @@ def decode(data: bytes) -> np.ndarray:
 
 def header(data: bytes) -> tuple[int, int, str]:
     """Height, width and colours ('Gray', 'YCbCr', 'RGB', 'CMYK' or 'YCCK') of a JPEG."""
-    return simplejpeg.decode_jpeg_header(data)[:3]
+    return simplejpeg.decode_jpeg_header(data, strict=False)[:3]
 
 
 def _strictly(data: bytes, colorspace: str, smallest: int = 0) -> np.ndarray:
@@ -46,15 +46,23 @@ def _strictly(data: bytes, colorspace: str, smallest: int = 0) -> np.ndarray:
     try:
         pixels = decoded(data)
     except ValueError as error:
+        if any(word in str(error) for word in _HARMLESS):
+            # The library stopped at this one: look at the rest without what it is about.
+            _strictly(_bare(data), 'GRAY', smallest=1)
+            return decoded(data, strict=False)
         try:  # harmless: bytes without meaning before the end mark, which some cameras write, or no end mark at all
             pixels = decoded(_trimmed(data))
         except ValueError:
-            if not any(word in str(error) for word in _HARMLESS):
-                raise UserError(f'damaged picture, its inside is not what was written ({error})') from None
-            pixels = decoded(data, strict=False)
+            raise UserError(f'damaged picture, its inside is not what was written ({error})') from None
     if _blanked(data):
         raise UserError('damaged picture, a part of its inside is zeros')
     return pixels
+
+
+def _bare(data: bytes) -> bytes:
+    """The picture without the segments of applications."""
+    kept = [data[start - 4 : end] for marker, start, end in _segments(data) if not 0xE0 <= marker <= 0xEF]
+    return data[:2] + b''.join(kept) + data[_scan(data) :]
 
 
 def _trimmed(data: bytes) -> bytes:

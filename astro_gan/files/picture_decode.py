@@ -165,10 +165,11 @@ def _open_bmp(file: BinaryIO, check_size: CheckSize) -> Opened:
 
 
 def _load(file: BinaryIO, place: bytes | None, kind: str) -> pyvips.Image:
+    options = _LOADING | ({'fail_on': 'none'} if kind == 'jpg' else {})  # `jpeg.check` knows better
     if place is not None:
-        return pyvips.Operation.call(_LOADERS[kind], place, **_LOADING)
+        return pyvips.Operation.call(_LOADERS[kind], place, **options)
     file.seek(0)
-    return pyvips.Operation.call(f'{_LOADERS[kind]}_buffer', file.read(), **_LOADING)
+    return pyvips.Operation.call(f'{_LOADERS[kind]}_buffer', file.read(), **options)
 
 
 def _field(image: pyvips.Image, name: str, otherwise: int) -> int:

@@ -33,7 +33,9 @@ _COLORS = {
 _ONLY_LIBVIPS = (PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR)
 _FAX = (COMPRESSION.CCITTRLE, COMPRESSION.CCITT_T4, COMPRESSION.CCITT_T6)
 _DEFLATE = (COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE)
-_LIBVIPS = (COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.JPEG, COMPRESSION.PACKBITS, *_DEFLATE, *_FAX)
+_EXACT = (COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.PACKBITS, *_DEFLATE)
+_LIBVIPS = (*_EXACT, COMPRESSION.JPEG, *_FAX)
+_TIFFFILE = (*_EXACT, COMPRESSION.ZSTD, COMPRESSION.LZMA)
 # Sensor data: a mosaic of colours, linear colours of the sensor's own, or what only camera makers write.
 _RAW_PHOTOMETRICS = (32803, 34892)  # CFA, LinearRaw
 _RAW_COMPRESSIONS = (32767, 32769, 32770, 34713, 65000, 65535)  # Sony, Epson, Samsung, Nikon, Kodak, Pentax
@@ -134,16 +136,9 @@ def refuse_unsupported(page: Any) -> None:
         )
     if page.imagedepth != 1:
         raise UserError('a volume (ImageDepth) is not supported')
-    if not is_ordinary(page):
-        try:
-            page.decode  # noqa: B018 (made when it is asked for)
-            tifffile.TIFF.DECOMPRESSORS[page.compression]
-            readable = page.photometric not in _ONLY_LIBVIPS
-        except Exception:  # no decoder
-            readable = False
-        if not readable:
-            what = f'{_name(page.photometric)} of {bits} bits, {_name(page.compression)} compressed'
-            raise UserError(f'{what}, is not supported; save it as RGB or gray, with deflate or LZW')
+    if not is_ordinary(page) and (page.photometric in _ONLY_LIBVIPS or page.compression not in _TIFFFILE):
+        what = f'{_name(page.photometric)} of {bits} bits, {_name(page.compression)} compressed'
+        raise UserError(f'{what}, is not supported; save it as RGB or gray, with deflate or LZW')
 
 
 def _name(value: Any) -> str:
