@@ -11,9 +11,9 @@ from astro_gan.errors import UserError
 
 MAGIC = b'\xff\xd8\xff'
 _EOI = b'\xff\xd9'
-# Warnings of the JPEG library about the header, not the pixels: a JFIF version or Adobe marker that it does not know,
-# a colour profile cut into wrong pieces. All others mean that pixels were made up.
-_HARMLESS = ('JFIF', 'Adobe', 'ICC')
+# Warnings of the JPEG library about the header, not the pixels: versions of JFIF's and Adobe's segments that it does not
+# know, and takes for YCbCr as it does without them. All others mean that pixels were made up.
+_HARMLESS = ('JFIF', 'Adobe')
 _LONG_RUN = bytes(16)  # zero bytes that no encoder writes in a row, but where they mean flat colour (see `_blanked`)
 
 
@@ -40,16 +40,14 @@ def header(data: bytes) -> tuple[int, int, str]:
 
 
 def _strictly(data: bytes, colorspace: str, smallest: int = 0) -> np.ndarray:
-    def decoded(data: bytes, strict: bool = True) -> np.ndarray:
-        return simplejpeg.decode_jpeg(data, colorspace, min_height=smallest, min_width=smallest, strict=strict)
+    def decoded(data: bytes) -> np.ndarray:
+        return simplejpeg.decode_jpeg(data, colorspace, min_height=smallest, min_width=smallest)
 
     try:
         pixels = decoded(data)
     except ValueError as error:
         if any(word in str(error) for word in _HARMLESS):
-            # The library stopped at this one: look at the rest without what it is about.
-            _strictly(_bare(data), 'GRAY', smallest=1)
-            return decoded(data, strict=False)
+            return _strictly(_bare(data), colorspace, smallest)
         try:  # harmless: bytes without meaning before the end mark, which some cameras write, or no end mark at all
             pixels = decoded(_trimmed(data))
         except ValueError:
