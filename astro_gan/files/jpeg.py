@@ -68,7 +68,7 @@ def _trimmed(data: bytes) -> bytes:
     start = _scan(data)
     end = data.find(_EOI, start)
     codes = data[: end if end >= 0 else len(data)].rstrip(b'\0')
-    return codes + b'\0\0' + _EOI  # one of the zeros may have belonged to the last code
+    return codes + b'\0' + _EOI  # a zero may have belonged to the last code
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
