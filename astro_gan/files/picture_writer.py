@@ -15,12 +15,16 @@ import numpy as np
 import pyvips
 import tifffile
 
-from astro_gan.files import atomic
+from astro_gan.files import atomic, xmp
 from astro_gan.files.picture_source import PictureSource
 
 LARGEST_SIDE = {'jpg': 65500, 'png': 2**31 - 1, 'tif': 2**31 - 1}  # pixels, what the formats (and libjpeg) hold
 _BIG_TIFF = 2**31  # bytes of pixels from which on a TIFF needs 64-bit offsets; a margin, as it may not compress
-_KEPT = ('icc-profile-data', 'exif-data', 'xmp-data', 'iptc-data')
+_KEPT = ('exif-data', 'iptc-data')
+_SIZES = ('Orientation', 'PlaneXResolution', 'PlaneYResolution')  # ends of EXIF names; libvips sets the others
+_PLAIN_RESOLUTION = 72 / 25.4  # pixels per millimetre where an input does not say: what viewers take for granted
+# Descriptions by programs for themselves, of pixels that are others now: tifffile, ImageJ, OME.
+_PROGRAMS = ('{"shape"', 'ImageJ=', '<?xml', '<OME')
 _OURS = ('Software', 'Description', 'Comment')  # PNG texts
 
 
@@ -74,7 +78,8 @@ def write_picture(
                     metadata=None,
                 )
             image = pyvips.Image.tiffload(os.fspath(pixels), access='sequential', unlimited=True, fail_on='error')
-            image = image.copy()  # of its own, so that it can be described
+            x, y = _resolution(like, height)
+            image = image.copy(xres=x, yres=y)  # of its own, so that it can be described
             _describe(image, like, bands, comment=comment, notice=notice, software=software)
             with _interruptible(image):
                 _save(image, encoded, kind, size)
@@ -101,26 +106,40 @@ def _check_room(target: Path, size: int) -> None:
         )
 
 
+def _resolution(like: PictureSource | None, height: int) -> tuple[float, float]:
+    """Pixels per millimetre in x and y: enlarged as the picture is, so that it prints at the same size."""
+    if like is None or like.resolution is None:
+        return _PLAIN_RESOLUTION, _PLAIN_RESOLUTION
+    x, y = like.resolution
+    return x * height / like.height, y * height / like.height
+
+
 def _describe(
     image: pyvips.Image, like: PictureSource | None, bands: int, *, comment: str, notice: str, software: str
 ) -> None:
-    text = pyvips.GValue.gstr_type
+    text, blob = pyvips.GValue.gstr_type, pyvips.GValue.blob_type
     if like is not None:
+        factor = image.height / like.height
+        # A profile says nothing about a picture that has other channels now.
+        if like.profile is not None and (like.channels >= 3) == (bands >= 3):
+            image.set_type(blob, 'icc-profile-data', like.profile)
         fields = set(like.original.get_fields())
         for field in fields.intersection(_KEPT):
-            # A gray profile says nothing about a picture that has become coloured.
-            if field != 'icc-profile-data' or (like.original.bands >= 3) == (bands >= 3):
-                image.set_type(pyvips.GValue.blob_type, field, like.original.get(field))
+            image.set_type(blob, field, like.original.get(field))
+        if 'xmp-data' in fields:
+            packet = xmp.resized(bytes(like.original.get('xmp-data')), image.width, image.height, factor)
+            image.set_type(blob, 'xmp-data', packet)
         for field in fields:
             # The picture is upright now, and its old thumbnail shows another one.
-            keep = field.startswith('exif-ifd') and not field.endswith('Orientation') and 'ifd1' not in field
+            keep = field.startswith('exif-ifd') and not field.endswith(_SIZES) and 'ifd1' not in field
             if keep and like.original.get_typeof(field) == text:
                 image.set_type(text, field, like.original.get(field))
             if field.startswith('png-comment-') and field.rsplit('-', 1)[1] not in _OURS:
                 image.set_type(text, field.replace('png-comment-', 'png-comment-1', 1), like.original.get(field))
         earlier = _plain(like.original, 'exif-ifd0-ImageDescription') or _plain(like.original, 'image-description')
-        earlier = '' if earlier.startswith('{"shape"') else earlier  # what tifffile writes for itself
+        earlier = '' if earlier.startswith(_PROGRAMS) else earlier
         notice = f'{earlier}; {notice}' if earlier and notice not in earlier else earlier or notice
+    image.set_type(text, 'resolution-unit', 'in')
     image.set_type(pyvips.GValue.gint_type, 'orientation', 1)
     image.set_type(text, 'exif-ifd0-ImageDescription', notice)
     image.set_type(text, 'exif-ifd0-Software', software)

@@ -81,8 +81,10 @@ def estimate_megapixels(path: str) -> float:
         kind = kind_of(path)
         if kind == 'fits':
             return os.path.getsize(path) / 4e6  # most are plain float32
-        source = pictures.open_picture(path, maximum_pixels=2**62) if kind else None
-        return source.height * source.width / 1e6 if source else 0.0
+        if not kind:
+            return 0.0
+        height, width = pictures.picture_size(path)
+        return height * width / 1e6
     except (ValueError, OSError):
         return 0.0
 
