@@ -22,7 +22,7 @@ from astro_gan.model import Model, to_levels
 if TYPE_CHECKING:
     from astro_gan.inference.frames import FrameSource
 
-FITS_SUFFIXES = ('.fits', '.fit', '.fts', '.fits.gz', '.fit.gz', '.fits.bz2', '.fit.bz2', '.fits.fz')
+FITS_SUFFIXES = tuple(f'.{name}{packed}' for name in ('fits', 'fit', 'fts') for packed in ('', '.gz', '.bz2', '.fz'))
 FORMATS = ('png', 'jpg', 'tif', 'fits')
 SMALLEST = 64  # pixels on a side; networks have nothing to go by in less
 STRETCHES = ('asinh', 'zscale', 'log', 'linear')
@@ -41,6 +41,9 @@ class Settings:
         hdu: FITS extension; None: the science image.
         stretch: of FITS frames, one of STRETCHES.
         conserve: of FITS frames, 'surface_brightness' or 'flux'.
+        mask: of FITS frames, what 1 in a MASK means ('bad', 'good'), or 'ignore'; None: bad, unless that is most of it.
+        allow_mosaic: frames of colour sensors before debayering are taken as gray.
+        ignore_checksum: frames that do not agree with their DATASUM are read.
         format: one of FORMATS; None: the input's.
         tile: pixels of the input on a side of a tile; None: the default.
         overwrite: replace outputs that are there.
@@ -54,6 +57,9 @@ class Settings:
     hdu: str | None = None
     stretch: str = 'asinh'
     conserve: str = 'surface_brightness'
+    mask: str | None = None
+    allow_mosaic: bool = False
+    ignore_checksum: bool = False
     format: str | None = None
     tile: int | None = None
     overwrite: bool = False
@@ -63,8 +69,9 @@ class Settings:
     def deciding(self) -> dict[str, Any]:
         """Those that decide the output's values."""
         names = ('allow_color', 'reduction', 'hdu', 'stretch', 'conserve', 'format')
-        saturation = {} if self.saturation == 1.0 else {'saturation': self.saturation}  # newer than many results
-        return {name: getattr(self, name) for name in names} | saturation
+        newer = ('saturation', 'mask', 'allow_mosaic', 'ignore_checksum')  # than many results
+        changed = [name for name in newer if getattr(self, name) != getattr(Settings, name)]
+        return {name: getattr(self, name) for name in (*names, *changed)}
 
 
 def find_jobs(inputs: Iterable[str], out: Path, format: str | None) -> list[tuple[str, Path]]:
@@ -215,7 +222,9 @@ def apply_file(
         raise ValueError(f'{name}: {opened.width}x{opened.height} pixels; at least {SMALLEST}x{SMALLEST} are needed')
     megapixels = model.factor**2 * opened.height * opened.width / 1e6
     start(source, megapixels)
-    more = {'stretch': dataclasses.asdict(opened.stretch)} if fits_input else {}
+    for note in opened.notes if fits_input else ():
+        log(f'{name}: {note}')
+    more = {'stretch': dataclasses.asdict(opened.stretch), 'hdu': opened.frame.hdu} if fits_input else {}
     made = provenance.describe(model, source, settings.deciding(), **more)
     if settings.resume and provenance.is_finished(target, made):
         progress(megapixels)
@@ -236,13 +245,17 @@ def _open(model: Model, source: str, settings: Settings, *, fits_input: bool, up
     if fits_input:
         from astro_gan.inference import frames
 
-        return frames.open_frame(
+        frame = frames.open_frame(
             source,
             hdu=settings.hdu,
             stretch=settings.stretch,
             upright=upright,
             maximum_pixels=settings.maximum_pixels,
+            mask=settings.mask,
+            allow_mosaic=settings.allow_mosaic,
+            ignore_checksum=settings.ignore_checksum,
         )
+        return frame.to_gray(allow_color=settings.allow_color) if model.channels == 1 else frame
     picture = pictures.open_picture(source, maximum_pixels=settings.maximum_pixels)
     return picture.to_gray(allow_color=settings.allow_color) if model.channels == 1 else picture
 
@@ -261,10 +274,11 @@ def _write_fits(
 
     factor = model.factor
     shape: tuple[int, ...] = (factor * source.height, factor * source.width)
-    shape = (3, *shape) if model.channels == 1 else shape
+    shape = (3, *shape) if model.channels == 1 or source.channels == 3 else shape
     header = frames.output_header(source, shape, factor, made | {'conserve': settings.conserve})
     top = 0
-    with open_writer(target, shape, header, overwrite=settings.overwrite) as write:
+    extensions = frames.color_extensions(header) if len(shape) == 3 else ()
+    with open_writer(target, shape, header, extensions=extensions, overwrite=settings.overwrite) as write:
         for strip in _render(model, source, settings, log):
             for first in range(0, len(strip), 64 * factor):  # in float64, so a few rows at a time
                 planes = frames.to_data(source, strip[first : first + 64 * factor], top, factor, settings.conserve)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from astropy.io import fits as astropy_fits
 
-from astro_gan.files import fits, fits_open
+from astro_gan.files import fits, fits_open, fits_units
 
 
 @pytest.fixture
@@ -51,15 +51,15 @@ def test_plain_floats_are_mapped_and_the_rest_is_float32(tmp_path, pixels):
 
 
 def test_a_window_of_a_large_frame_costs_no_memory(tmp_path):
-    """2 GB of floats are not read to see a corner of them: the peak over the imports stays below 60 MB."""
+    """800 MB of floats are not read to see a corner of them: the peak over the imports stays below 60 MB."""
     path = tmp_path / 'large.fits'
     header = astropy_fits.PrimaryHDU().header
     header.update(BITPIX=-32, NAXIS=2)
     header.set('NAXIS1', 20000, after='NAXIS')
-    header.set('NAXIS2', 25000, after='NAXIS1')
+    header.set('NAXIS2', 10000, after='NAXIS1')
     with open(path, 'wb') as file:
         start = file.write(header.tostring().encode())
-        file.seek(start + 4 * (24999 * 20000 + 19999))
+        file.seek(start + 4 * (9999 * 20000 + 19999))
         file.write(np.array(7, '>f4').tobytes())  # the rest is a hole
     script = (
         'import sys, resource; from astro_gan.files import fits\n'
@@ -67,7 +67,7 @@ def test_a_window_of_a_large_frame_costs_no_memory(tmp_path):
         'peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n'
         'before = peak(); frame = fits.read_frame(sys.argv[1])\n'
         'window = np.asarray(frame.data[-256:, -256:], np.float32)\n'
-        'assert window[-1, -1] == 7 and window.sum() == 7 and frame.data.shape == (25000, 20000)\n'
+        'assert window[-1, -1] == 7 and window.sum() == 7 and frame.data.shape == (10000, 20000)\n'
         'assert peak() - before < 60 * 1024, (before, peak())'
     )
     subprocess.run([sys.executable, '-c', script, str(path)], check=True)
@@ -111,8 +111,6 @@ def test_packed_files_are_told_by_content(tmp_path, pixels, pack):
     assert fits.is_fits(packed)
     frame = fits.read_frame(packed)
     np.testing.assert_array_equal(frame.data, pixels)
-    assert frame.data.dtype == np.float32
-    assert frame.data.dtype.isnative
 
 
 def test_is_fits_looks_at_the_first_bytes(tmp_path, pixels):
@@ -198,7 +196,7 @@ def test_flags_mean_what_the_instrument_says(tmp_path, instrument, telescope, ba
         flags[0, -2:] = 0
     path = tmp_path / 'a.fits'
     hubble_file(path, np.ones((1, 8), np.float32), instrument=instrument, telescope=telescope, flags=flags)
-    frame = fits.read_frame(path)
+    frame = fits.read_frame(path, mask='bad')
     assert sorted(flags[frame.bad].tolist()) == sorted(bad)
     assert flags[fits.read_frame(path, bad_bits=64).bad].tolist() == [64]
     assert fits.read_frame(path, bad_bits=0).bad is None
@@ -320,11 +318,20 @@ HOSTILE = {
         lambda p: p.write_bytes(declared(NAXIS1=10**6, NAXIS2=10**6)),
         'truncated: .* 1000000x1000000 pixels',
     ),
-    'absurd.fits': (lambda p: p.write_bytes(declared(NAXIS1=10**12, NAXIS2=10**12)), 'damaged FITS file'),
-    'negative.fits': (lambda p: p.write_bytes(declared(NAXIS1=-4)), 'extension 0 has -4x3 pixels'),
-    'axes.fits': (lambda p: p.write_bytes(declared(NAXIS=999)), ''),
-    'bits.fits': (lambda p: p.write_bytes(declared(BITPIX=-77) + bytes(2880)), ''),
-    'word.fits': (lambda p: p.write_bytes(declared(NAXIS1='many') + bytes(2880)), ''),
+    'absurd.fits': (
+        lambda p: p.write_bytes(declared(NAXIS1=10**12, NAXIS2=10**12)),
+        'a header declares 4.0e.24 bytes of data',
+    ),
+    'negative.fits': (lambda p: p.write_bytes(declared(NAXIS1=-4)), 'NAXIS1 = -4; a whole number from 0'),
+    'axes.fits': (lambda p: p.write_bytes(declared(NAXIS=999)), 'NAXIS3 = nothing; a whole number'),
+    'bits.fits': (
+        lambda p: p.write_bytes(declared(BITPIX=-77) + bytes(2880)),
+        'BITPIX = -77; a whole number from -64 to 64',
+    ),
+    'word.fits': (
+        lambda p: p.write_bytes(declared(NAXIS1='many') + bytes(2880)),
+        "NAXIS1 = 'many    '; a whole number",
+    ),
     'absurd_tiles.fits': (_absurd_tiles, ''),
     'dangling.fits': (lambda p: p.symlink_to(p.with_name('gone.fits')), 'a link that leads to no file'),
     'line\nbreak.fits': (lambda p: p.write_bytes(b'x'), 'not a FITS file'),
@@ -360,7 +367,7 @@ def test_a_bomb_is_not_unpacked(tmp_path, monkeypatch, pack):
     monkeypatch.setattr(fits_open, 'MAXIMUM_UNPACKED_BYTES', len(plain))
     assert fits.read_frame(tmp_path / 'bomb.fits').data.shape == (1000, 1100)
     monkeypatch.setattr(fits_open, 'MAXIMUM_UNPACKED_BYTES', len(plain) - 1)
-    with pytest.raises(ValueError, match=r'bomb.fits: unpacks to more than the .* GiB .*; unpack it first'):
+    with pytest.raises(ValueError, match=r'bomb.fits: would unpack to .* GiB, more than .*; unpack it first'):
         fits.read_frame(tmp_path / 'bomb.fits')
 
 
@@ -376,7 +383,7 @@ def test_images_that_would_fill_memory_are_refused(tmp_path, monkeypatch):
 
 def test_too_many_extensions_are_refused(tmp_path, monkeypatch):
     """Going through a million empty extensions would take minutes."""
-    monkeypatch.setattr(fits_open, '_MAXIMUM_EXTENSIONS', 3)
+    monkeypatch.setattr(fits_units, 'MAXIMUM_EXTENSIONS', 3)
     empty = [astropy_fits.ImageHDU(np.ones((2, 2), np.float32)) for _ in range(3)]
     astropy_fits.HDUList([astropy_fits.PrimaryHDU(), *empty]).writeto(tmp_path / 'a.fits')
     with pytest.raises(ValueError, match='more than 3 extensions'):
