@@ -280,6 +280,9 @@ def _merged_header(hdu: Any, primary: fits.Header) -> tuple[fits.Header, list[st
         )
     for keyword in ('BSCALE', 'BZERO', 'BLANK'):  # done: they would be applied to the values once more
         header.remove(keyword, ignore_missing=True)
+    if fits_open.colors_last(hdu):
+        _, height, width = planes_of(hdu) or (0, 0, 0)
+        header.update(NAXIS1=width, NAXIS2=height)
     if fits_open.colors_last(hdu) and 'CTYPE3' in header:
         for keyword in [keyword for keyword in header if WCS_KEYWORD.fullmatch(keyword)]:
             header.remove(keyword, remove_all=True)

@@ -169,9 +169,9 @@ def _check_undone(stretch: Stretch, values: np.ndarray, background: float, noise
         error = float(np.abs(stretch.invert(stretch.apply(near)) - near).max())
         if error > _LOST * noise:
             raise ValueError(
-                f'its values span {values.min():.6g} to {values.max():.6g} with a noise of {noise:.2g}: numbers of 32 '
-                f'bits cannot bring them back (the background would be off by {error:.2g}); cut off or subtract what '
-                'is far from the sky first'
+                f'its values span {values.min():.10g} to {values.max():.10g} with a noise of {noise:.2g}: numbers of '
+                f'32 bits cannot bring them back (the background would be off by {error:.2g}); cut off or subtract '
+                'what is far from the sky first'
             )
 
 

@@ -245,17 +245,18 @@ def _open(model: Model, source: str, settings: Settings, *, fits_input: bool, up
     if fits_input:
         from astro_gan.inference import frames
 
-        frame = frames.open_frame(
+        return frames.open_frame(
             source,
             hdu=settings.hdu,
             stretch=settings.stretch,
             upright=upright,
             maximum_pixels=settings.maximum_pixels,
+            gray=model.channels == 1,
+            allow_color=settings.allow_color,
             mask=settings.mask,
             allow_mosaic=settings.allow_mosaic,
             ignore_checksum=settings.ignore_checksum,
         )
-        return frame.to_gray(allow_color=settings.allow_color) if model.channels == 1 else frame
     picture = pictures.open_picture(source, maximum_pixels=settings.maximum_pixels)
     return picture.to_gray(allow_color=settings.allow_color) if model.channels == 1 else picture
 

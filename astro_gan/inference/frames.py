@@ -82,23 +82,18 @@ class FrameSource:
     def _turned(self, rows: np.ndarray) -> np.ndarray:
         return rows[..., ::-1, :] if self.turned else rows
 
-    def to_gray(self, *, allow_color: bool) -> FrameSource:
-        """The frame in one plane: of colours the luminance, unless all planes are the same.
 
-        Raises:
-            UserError: it is in colour, and that is not allowed.
-        """
-        if self.channels == 1:
-            return self
-        red, green, blue = self.frame.data
-        if np.array_equal(red, green, equal_nan=True) and np.array_equal(blue, green, equal_nan=True):
-            return dataclasses.replace(self, frame=dataclasses.replace(self.frame, data=green))
-        if not allow_color:
-            raise UserError(f'{self.path}: is in colour, and gray is meant; --allow-color makes it gray first')
-        gray = np.zeros(green.shape, np.float32)
-        for weight, plane in zip(_LUMINANCE, (red, green, blue), strict=True):
-            gray += np.float32(weight) * np.asarray(plane, np.float32)
-        return dataclasses.replace(self, frame=dataclasses.replace(self.frame, data=gray))
+def _to_gray(frame: Frame, name: str, allow_color: bool) -> Frame:
+    """The frame in one plane: of colours the luminance, unless all planes are the same."""
+    red, green, blue = frame.data
+    if np.array_equal(red, green, equal_nan=True) and np.array_equal(blue, green, equal_nan=True):
+        return dataclasses.replace(frame, data=green)
+    if not allow_color:
+        raise UserError(f'{name}: is in colour, and gray is meant; --allow-color makes it gray first')
+    gray = np.zeros(green.shape, np.float32)
+    for weight, plane in zip(_LUMINANCE, (red, green, blue), strict=True):
+        gray += np.float32(weight) * np.asarray(plane, np.float32)
+    return dataclasses.replace(frame, data=gray, notes=(*frame.notes, 'in colour; its luminance is taken as gray'))
 
 
 def _filled(values: np.ndarray, bad: np.ndarray | None) -> np.ndarray:
@@ -117,6 +112,8 @@ def open_frame(
     stretch: str,
     upright: bool,
     maximum_pixels: int,
+    gray: bool = False,
+    allow_color: bool = False,
     hdu: str | None = None,
     mask: str | None = None,
     allow_mosaic: bool = False,
@@ -127,14 +124,18 @@ def open_frame(
     Args:
         stretch: see `choose_stretch`.
         upright: rows from the top of the picture, as picture files have them; otherwise as they are.
+        gray: one plane is wanted; of colours, if `allow_color`, it is the luminance.
         allow_mosaic: take the pixels of a colour sensor, each behind its own filter, as gray.
         hdu, mask, ignore_checksum, maximum_pixels: see `read_frame`.
 
     Raises:
-        UserError: no such frame, none with two values to tell apart, or one that is too large; one line.
+        UserError: no such frame, none with two values to tell apart, one that is too large, in colour or a mosaic and
+            not allowed to be; one line.
     """
     name = printable(path)
     frame = read_frame(path, hdu=hdu, mask=mask, ignore_checksum=ignore_checksum, maximum_pixels=maximum_pixels)
+    if gray and frame.planes == 3:
+        frame = _to_gray(frame, name, allow_color)
     notes = [*frame.notes]
     pattern = mosaic_pattern(frame.header) if frame.planes == 1 else None
     if pattern and not allow_mosaic:
