@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import os
 import re
 import tempfile
@@ -112,15 +113,37 @@ def _unpack(packed: Any, target: BinaryIO) -> None:
                 return
 
 
+class _Part(io.RawIOBase):
+    """The first `size` bytes of a file, with a place of its own in it."""
+
+    def __init__(self, file: BinaryIO, size: int):
+        self._descriptor, self._size, self._place = file.fileno(), size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        return self._place
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = os.pread(self._descriptor, max(0, min(len(buffer), self._size - self._place)), self._place)
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+
 def extensions(source: BinaryIO) -> tuple[list[Any], list[Unit]]:
     """All extensions, their data not read yet, and where they lie. Integers with an offset will be float, so that
     blank ones can be NaN.
 
-    Astropy reads no further than the last header that was checked.
+    Astropy sees no more of the file than headers that were checked and their data: it would look for another one.
     """
     found = read_units(source, os.fstat(source.fileno()).st_size)
-    source.seek(0)
-    opened = fits.open(source, memmap=False, uint=False)
+    opened = fits.open(io.BufferedReader(_Part(source, found[-1].end)), memmap=False, uint=False)
     hdus: list[Any] = []
     while len(hdus) < len(found):
         try:
