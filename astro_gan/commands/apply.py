@@ -81,6 +81,17 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
             default='asinh',
             help='FITS: how values are shown',
         )
+        parser.add_argument(
+            '--mask',
+            choices=('bad', 'good', 'ignore'),
+            help='FITS: what 1 in an extension MASK means, or that MASK and DQ are not looked at',
+        )
+        parser.add_argument(
+            '--allow-mosaic', action='store_true', help='FITS, XISF: take a mosaic of colour filters as gray'
+        )
+        parser.add_argument(
+            '--ignore-checksum', action='store_true', help='FITS: read data that do not agree with their DATASUM'
+        )
         parser.add_argument('--tile', type=_positive, metavar='PIXELS', help='side of a tile of the input; less memory')
         parser.add_argument('--overwrite', action='store_true', help='replace results that are there')
         parser.add_argument('--resume', action='store_true', help='leave results alone that are finished')
@@ -130,6 +141,9 @@ def run(arguments: argparse.Namespace) -> int:
         hdu=arguments.hdu,
         stretch=arguments.stretch,
         conserve=given.get('conserve', 'surface_brightness'),
+        mask=arguments.mask,
+        allow_mosaic=arguments.allow_mosaic,
+        ignore_checksum=arguments.ignore_checksum,
         format=arguments.format,
         tile=arguments.tile,
         overwrite=arguments.overwrite,

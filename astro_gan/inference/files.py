@@ -49,6 +49,9 @@ class Settings:
         hdu: FITS extension; None: the science image.
         stretch: of FITS frames, one of STRETCHES.
         conserve: of FITS frames, 'surface_brightness' or 'flux'.
+        mask: of FITS frames, what 1 in a MASK means ('bad', 'good'), or 'ignore'; None: bad, unless that is most of it.
+        allow_mosaic: frames of colour sensors before debayering are taken as gray.
+        ignore_checksum: frames that do not agree with their DATASUM are read.
         format: one of FORMATS; None: the input's.
         tile: pixels of the input on a side of a tile; None: the default.
         overwrite: replace outputs that are there.
@@ -62,6 +65,9 @@ class Settings:
     hdu: str | None = None
     stretch: str = 'asinh'
     conserve: str = 'surface_brightness'
+    mask: str | None = None
+    allow_mosaic: bool = False
+    ignore_checksum: bool = False
     format: str | None = None
     tile: int | None = None
     overwrite: bool = False
@@ -71,8 +77,9 @@ class Settings:
     def deciding(self) -> dict[str, Any]:
         """Those that decide the output's values."""
         names = ('allow_color', 'reduction', 'hdu', 'stretch', 'conserve', 'format')
-        saturation = {} if self.saturation == 1.0 else {'saturation': self.saturation}  # newer than many results
-        return {name: getattr(self, name) for name in names} | saturation
+        newer = ('saturation', 'mask', 'allow_mosaic', 'ignore_checksum')  # than many results
+        changed = [name for name in newer if getattr(self, name) != getattr(Settings, name)]
+        return {name: getattr(self, name) for name in (*names, *changed)}
 
 
 def estimate_megapixels(path: str) -> float:
@@ -185,7 +192,7 @@ def apply_file(
         log(f'{name}: {note}')
     megapixels = model.factor**2 * opened.height * opened.width / 1e6
     start(source, megapixels)
-    more = {'stretch': dataclasses.asdict(opened.stretch)} if fits_input else {}
+    more = {'stretch': dataclasses.asdict(opened.stretch), 'hdu': opened.frame.hdu} if fits_input else {}
     made = provenance.describe(model, source, settings.deciding(), notes=notes, **more)
     if target.is_dir():
         raise UserError(f'{printable(target)}: is a folder, and the output would have its name')
@@ -229,6 +236,11 @@ def _open(model: Model, source: str, settings: Settings, *, fits_input: bool, up
             stretch=settings.stretch,
             upright=upright,
             maximum_pixels=settings.maximum_pixels,
+            gray=model.channels == 1,
+            allow_color=settings.allow_color,
+            mask=settings.mask,
+            allow_mosaic=settings.allow_mosaic,
+            ignore_checksum=settings.ignore_checksum,
         )
     picture = pictures.open_picture(source, maximum_pixels=settings.maximum_pixels)
     return picture.to_gray(allow_color=settings.allow_color) if model.channels == 1 else picture
@@ -249,10 +261,11 @@ def _write_fits(
 
     factor = model.factor
     shape: tuple[int, ...] = (factor * source.height, factor * source.width)
-    shape = (3, *shape) if model.channels == 1 else shape
+    shape = (3, *shape) if model.channels == 1 or source.channels == 3 else shape
     header = frames.output_header(source, shape, factor, made | {'conserve': settings.conserve})
     top = 0
-    with open_writer(target, shape, header, overwrite=True, seal=seal) as write:
+    extensions = frames.color_extensions(header) if len(shape) == 3 else ()
+    with open_writer(target, shape, header, extensions=extensions, overwrite=True, seal=seal) as write:
         for strip in _render(model, source, settings, log):
             for first in range(0, len(strip), 64 * factor):  # in float64, so a few rows at a time
                 planes = frames.to_data(source, strip[first : first + 64 * factor], top, factor, settings.conserve)
