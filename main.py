@@ -56,7 +56,7 @@ def main(_: list[str]) -> None:
     import jax
 
     from astro_gan.loop import Interrupted
-    from experiments import runner
+    from experiments import run
 
     workdir = os.path.expanduser(WORKDIR.value or f'runs/{CONFIG.value.name}')
     python = os.path.relpath(sys.executable)
@@ -64,7 +64,7 @@ def main(_: list[str]) -> None:
     try:
         if PROCESS_COUNT.value > 1:
             jax.distributed.initialize(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value)
-        getattr(runner, MODE.value)(CONFIG.value, workdir)
+        getattr(run, MODE.value)(CONFIG.value, workdir)
     except Interrupted as stop:
         print(f'{stop}; everything is saved. To go on: {again}', flush=True)
         sys.exit(128 + stop.signum)

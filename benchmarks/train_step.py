@@ -35,7 +35,6 @@ os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -114,10 +113,10 @@ def make_batches(config: ConfigDict, batch_size: int) -> list[dict[str, np.ndarr
 
 def jax_side(config: ConfigDict, stage: str, batches: list[dict[str, np.ndarray]]) -> tuple[Turn, dict[str, int]]:
     """The library's own step: its turn, and the numbers of parameters."""
-    experiment = super_resolution.make(config, stage)
-    spec = jax.ShapeDtypeStruct((1, *experiment.input_shape), jnp.float32)
-    state = replicate(create_state(experiment, jax.random.key(config.seed), spec))
-    step = make_train_step(experiment, ema_decay=config[stage].ema_decay, seed=config.seed)
+    task = super_resolution.make_task(config)
+    record = super_resolution.make_stage(config, task, stage)
+    state = replicate(create_state(task, record, jax.random.key(config.seed)))
+    step = make_train_step(task, record, seed=config.seed)
     feed = itertools.cycle([{key: value[None] for key, value in batch.items()} for batch in batches])
 
     def turn(steps: int) -> float:

@@ -78,6 +78,14 @@ def main_here(*flags):
     return status, out.getvalue(), err.getvalue()
 
 
+def records(config, name):
+    """The Task of a config, and its Stage of that name."""
+    from experiments import run
+
+    task = run.make_task(config)
+    return task, run.TASKS[config.task].make_stage(config, task, name)
+
+
 def assert_one_line(result, *words):
     """A non-zero exit, and one line that holds the words; no traceback."""
     status, out, err = result
