@@ -83,13 +83,13 @@ class PictureSource(Decoded):
         Raises:
             UserError: it is in colour, and that is not allowed.
         """
-        if self.channels == 3 and not self._is_gray():
-            if not allow_color:
-                raise UserError(f'{self.path}: is in colour, and gray is meant; --allow-color makes it gray first')
-            return dataclasses.replace(self, pixels=light.to_gray(self.pixels, self.profile), profile=None)
-        if self.profile is None:
+        in_color = self.channels == 3 and not self._is_gray()
+        if in_color and not allow_color:
+            raise UserError(f'{self.path}: is in colour, and gray is meant; --allow-color makes it gray first')
+        if self.profile is None and not in_color:
             return self if self.channels == 1 else dataclasses.replace(self, pixels=self.pixels[1])
-        return dataclasses.replace(self, pixels=light.to_gray(self.pixels, self.profile), profile=None)
+        with explained(self.path):
+            return dataclasses.replace(self, pixels=light.to_gray(self.pixels, self.profile), profile=None)
 
     def _is_gray(self) -> bool:
         with explained(self.path):
