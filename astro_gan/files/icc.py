@@ -1,6 +1,7 @@
 """ICC profiles of gray and RGB, as far as they say how much light a level is (ICC.1:2022).
 
-littleCMS, which libvips calls, samples the way from gray to L* at 33 points: 2.6 L* off in the dark of a linear profile.
+littleCMS, which libvips calls, samples the way from gray to L* at few points: 2.6 L* off in the dark of a
+linear profile.
 """
 
 from __future__ import annotations
@@ -61,12 +62,8 @@ def _curve(tag: bytes) -> np.ndarray:
         raise ValueError('no curve')
     (kind,) = struct.unpack_from('>H', tag, 8)
     values = np.frombuffer(tag, '>i4', {0: 1, 1: 3, 2: 4, 3: 5, 4: 7}[kind], 12) / 65536
-    g, a, b, c, d, e, f = {
-        0: lambda g: (g, 1, 0, 0, 0, 0, 0),
-        1: lambda g, a, b: (g, a, b, 0, -b / a, 0, 0),
-        2: lambda g, a, b, c: (g, a, b, 0, -b / a, c, c),
-        3: lambda g, a, b, c, d: (g, a, b, c, d, 0, 0),
-        4: lambda g, a, b, c, d, e, f: (g, a, b, c, d, e, f),
-    }[kind](*values)
+    g, a, b, c, d, e, f = np.pad(values, (0, 7 - len(values))).tolist()
+    if kind < 3:  # the straight part below -b / a is level
+        a, c, d, e, f = (a or 1.0), 0.0, (-b / a if a else 0.0), c, c
     curved = np.maximum(a * level + b, 0.0) ** g + e
     return np.clip(np.where(level >= d, curved, c * level + f), 0.0, 1.0)

@@ -9,10 +9,9 @@ import simplejpeg
 
 from astro_gan.errors import UserError
 
-MAGIC = b'\xff\xd8\xff'
 _EOI = b'\xff\xd9'
-# Warnings of the JPEG library about the header, not the pixels: versions of JFIF's and Adobe's segments that it does not
-# know, and takes for YCbCr as it does without them. All others mean that pixels were made up.
+# Warnings of the JPEG library about the header, not the pixels: versions of JFIF's and Adobe's segments that it does
+# not know, and takes for YCbCr as it does without them. All others mean that pixels were made up.
 _HARMLESS = ('JFIF', 'Adobe')
 _LONG_RUN = bytes(16)  # zero bytes that no encoder writes in a row, but where they mean flat colour (see `_blanked`)
 

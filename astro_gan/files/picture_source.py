@@ -10,9 +10,10 @@ import numpy as np
 from scipy import ndimage
 
 from astro_gan.errors import UserError
-from astro_gan.files import light
+from astro_gan.files import light, tiff
+from astro_gan.files.kinds import picture_kind
 from astro_gan.files.paths import open_file
-from astro_gan.files.picture_decode import Decoded, decode, kind_of, size_of
+from astro_gan.files.picture_decode import Decoded, decode, size_of
 from astro_gan.files.refusals import explained
 
 # More takes hours and tens of gigabytes; and a few hundred bytes of file can declare any size.
@@ -112,17 +113,6 @@ def too_large(height: int, width: int, maximum_pixels: int) -> str:
     return f'{allowed}; --max-megapixels {height * width // 10**6 + 1} reads it all the same'
 
 
-def is_picture(path: str | os.PathLike[str]) -> bool:
-    """Whether the first bytes say JPEG, PNG or TIFF; False for what cannot be opened."""
-    try:
-        with open(path, 'rb') as file:
-            return kind_of(file.read(16)) in _KINDS
-    except UserError:  # camera raw: no FITS file either, and `open_picture` says so
-        return True
-    except OSError:
-        return False
-
-
 def open_picture(path: str | os.PathLike[str], *, maximum_pixels: int = MAXIMUM_PIXELS) -> PictureSource:
     """Open a JPEG, PNG or TIFF (told by its first bytes), turned upright, and make sure that its inside is whole.
 
@@ -148,7 +138,9 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def _known_kind(start: bytes) -> str:
-    kind = kind_of(start)
+    kind = picture_kind(start)
+    if kind == 'raw':
+        raise UserError(tiff.RAW)
     if kind not in _KINDS:
         raise UserError('neither a JPEG, PNG or TIFF picture nor a FITS file')
     return kind

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, NamedTuple
 
 import pyvips
-import tifffile
 from tifffile import EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 
 from astro_gan.files import tiff
@@ -46,12 +45,12 @@ def load(
     Raises:
         UserError: the reason why it is not supported, or where it is damaged.
     """
-    with tifffile.TiffFile(file) as opened:
-        page, note = tiff.main_page(opened)
+    with tiff.opened(file) as pages:
+        page, note = tiff.main_page(pages)
         check_size(page.imagelength, page.imagewidth)
         tiff.refuse_unsupported(page)
         tiff.check_parts(page)
-        number = next((n for n, other in enumerate(opened.pages) if other.offset == page.offset), None)
+        number = next((n for n, other in enumerate(pages.pages) if other.offset == page.offset), None)
         if not tiff.is_ordinary(page) or number is None:
             image = _through_tifffile(page)
         elif place is not None:

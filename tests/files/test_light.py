@@ -49,14 +49,19 @@ def gray_profile(gamma):
     return header.ljust(128, b'\0') + struct.pack('>I', 3) + table + body
 
 
+def write_tiff(path, pixels, profile):
+    photometric = 'rgb' if pixels.ndim == 3 else 'minisblack'
+    tifffile.imwrite(path, pixels, photometric=photometric, iccprofile=profile, metadata=None)
+
+
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
 @pytest.mark.parametrize('gamma', [1.0, 1.8, 2.2])
 def test_a_gray_profile_is_applied_where_gray_becomes_colour(tmp_path, dtype, gamma):
-    """L* of the gray that a colorizer gets, and that training gets, is what the profile shows; upscaling keeps levels."""
+    """L* of the gray that a colorizer and training get is what the profile shows; upscaling keeps levels."""
     pixels = levels(1, dtype)[..., 0]
-    tifffile.imwrite(tmp_path / 'a.tif', pixels, photometric='minisblack', iccprofile=gray_profile(gamma), metadata=None)
-    source = open_picture(tmp_path / 'a.tif')
     white = np.iinfo(dtype).max
+    write_tiff(tmp_path / 'a.tif', pixels, gray_profile(gamma))
+    source = open_picture(tmp_path / 'a.tif')
     np.testing.assert_array_equal(np.rint(source.read(0, 0, HEIGHT, WIDTH)[..., 0] * white), pixels)
     assert source.profile == gray_profile(gamma)
     gray = source.to_gray(allow_color=False)
@@ -78,7 +83,7 @@ def test_colours_become_the_gray_of_their_lightness(tmp_path, dtype):
     pixels = levels(3, dtype)
     white = np.iinfo(dtype).max
     for profile in (None, srgb_profile()):
-        tifffile.imwrite(tmp_path / 'a.tif', pixels, photometric='rgb', iccprofile=profile, metadata=None)
+        write_tiff(tmp_path / 'a.tif', pixels, profile)
         gray = open_picture(tmp_path / 'a.tif').to_gray(allow_color=True).read(0, 0, HEIGHT, WIDTH)
         assert np.abs(shown(gray) - shown(pixels / white)).max() < (0.3 if dtype == np.uint8 else 0.15)
 
@@ -101,7 +106,9 @@ def test_parametric_and_sampled_curves():
     level = np.linspace(0, 1, 65536)
     expected = from_srgb(level)
     numbers = [2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045]
-    parametric = b'para\0\0\0\0' + struct.pack('>H2x', 3) + b''.join(struct.pack('>i', round(v * 65536)) for v in numbers)
+    parametric = (
+        b'para\0\0\0\0' + struct.pack('>H2x', 3) + b''.join(struct.pack('>i', round(v * 65536)) for v in numbers)
+    )
     sampled = b'curv\0\0\0\0' + struct.pack('>I', 4096)
     sampled += np.rint(from_srgb(np.linspace(0, 1, 4096)) * 65535).astype('>u2').tobytes()
     for curve in (parametric, sampled):
@@ -119,7 +126,7 @@ def test_broken_profiles_are_left_out(tmp_path):
     pixels = levels(1, np.uint8)[..., 0]
     profile = gray_profile(1.0)
     for broken in (profile.replace(b'kTRC', b'xxxx'), profile[:140], profile[:100]):
-        tifffile.imwrite(tmp_path / 'a.tif', pixels, photometric='minisblack', iccprofile=broken, metadata=None)
+        write_tiff(tmp_path / 'a.tif', pixels, broken)
         source = open_picture(tmp_path / 'a.tif')
         assert 'profile' in source.notes[0]
         gray = source.to_gray(allow_color=False).read(0, 0, HEIGHT, WIDTH)[..., 0]
@@ -151,7 +158,9 @@ def test_a_profile_of_other_channels_is_left_out(tmp_path):
     """A gray profile says nothing of RGB; a line says so."""
     Image.fromarray(levels(3, np.uint8)).save(tmp_path / 'a.png', icc_profile=srgb_profile())
     assert open_picture(tmp_path / 'a.png').profile == srgb_profile()
-    tifffile.imwrite(tmp_path / 'a.tif', levels(3, np.uint8), photometric='rgb', iccprofile=gray_profile(1.0), metadata=None)
+    tifffile.imwrite(
+        tmp_path / 'a.tif', levels(3, np.uint8), photometric='rgb', iccprofile=gray_profile(1.0), metadata=None
+    )
     source = open_picture(tmp_path / 'a.tif')
     assert source.profile is None
     assert 'profile' in source.notes[0]
