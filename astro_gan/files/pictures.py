@@ -54,6 +54,12 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         return size
 
 
+def checked_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """`(height, width)` of a picture that was decoded, so that it is known to be whole; raises as `read_picture`."""
+    height, width, _ = read_picture(path).shape
+    return height, width
+
+
 def decode_picture(encoded: bytes, name: str) -> np.ndarray:
     """Decode the bytes of a picture file as `read_picture` does; `name` is what an error calls it."""
     with explained(name):
