@@ -50,7 +50,7 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str]]:
     if not stat.S_ISREG(status.st_mode) or not status.st_size:
         os.close(descriptor)
         raise UserError(f'{name}: {_not_regular(path) or "the file is empty"}')
-    with open(descriptor, 'rb') as file:
+    with open(path, 'rb', opener=lambda *_: descriptor) as file:  # with its path as its name, which readers look at
         yield file, name
 
 
