@@ -410,3 +410,20 @@ def test_credits_travel(run, tmp_path):
     assert opened(tmp_path / 'out/a.png').text['Copyright'] == 'NASA, ESA'
     description = opened(tmp_path / 'out/b.tif').tag_v2[270]
     assert description.startswith('M 51, by ESA/Hubble; generated detail')
+
+
+def test_transparency_becomes_black_in_a_jpeg(run, tmp_path):
+    """A white disk on transparent black: white inside, black outside, no halo and no hidden colours."""
+    y, x = np.mgrid[:80, :96]
+    opaque = np.hypot(y - 40, x - 48) < 25
+    rgba = np.where(opaque, 255, 0).astype(np.uint8)[..., None].repeat(4, -1)
+    rgba[~opaque, :3] = (0, 200, 0)
+    Image.fromarray(rgba).save(tmp_path / 'a.png')
+    status, _, err = run('upscale', tmp_path / 'a.png', '--format', 'jpg')
+    assert status == 0
+    assert 'laid on black' in err
+    result = np.asarray(opened(tmp_path / 'out/a.jpg')).astype(int)
+    large = np.hypot(*(np.mgrid[:160, :192] - np.array([80, 96])[:, None, None]))
+    assert result[large < 45].min() > 245
+    assert result[large > 56].max() < 10
+    assert np.abs(result[..., 1] - result[..., 0]).max() < 10  # nothing green
