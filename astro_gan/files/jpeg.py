@@ -47,6 +47,8 @@ def _strictly(data: bytes, colorspace: str, smallest: int = 0) -> np.ndarray:
     except ValueError as error:
         if any(word in str(error) for word in _HARMLESS):
             return _strictly(_bare(data), colorspace, smallest)
+        if 'Unsupported JPEG' in str(error):
+            raise UserError(f'not supported ({error})') from None
         try:  # harmless: bytes without meaning before the end mark, which some cameras write, or no end mark at all
             pixels = decoded(_trimmed(data))
         except ValueError:

@@ -19,6 +19,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, SAMPLE
 from astro_gan.errors import UserError
 from astro_gan.files import jpeg
 from astro_gan.files.kinds import picture_kind
+from astro_gan.files.paths import open_file
 
 RAW = 'camera raw, a picture yet to be developed: not supported; save it as a 16-bit TIFF from a raw converter'
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType: a smaller copy, a transparency mask
@@ -54,7 +55,7 @@ def opened(file: BinaryIO) -> tifffile.TiffFile:
 def is_float_tiff(path: str | os.PathLike[str]) -> bool:
     """Whether a file is a TIFF of floating-point pixels: a frame, not a picture. False for what cannot be read."""
     try:
-        with open(path, 'rb') as file:
+        with open_file(path) as (file, _):
             if picture_kind(file.read(16)) != 'tif':
                 return False
             with opened(file) as tiff:
