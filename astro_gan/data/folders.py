@@ -156,13 +156,24 @@ def automatic_splits(names: tuple[str, ...]) -> dict[str, list[str]]:
     return {split: sorted(part) for split, part in zip(('train', 'validation', 'test'), parts, strict=True)}
 
 
-def usable_pictures(root: Path, names: list[str], minimum_size: int, log: Callable[[str], None]) -> Pictures:
-    """Those of the named files whose headers are of pictures that are large enough; the others are logged."""
+def usable_pictures(
+    root: Path,
+    names: list[str],
+    minimum_size: int,
+    log: Callable[[str], None],
+    measure: Callable[[Path], tuple[int, int]] = pictures.picture_size,
+) -> Pictures:
+    """Those of the named files that are pictures and large enough; the others are logged.
+
+    Args:
+        measure: gives a picture's height and width, or raises a ValueError that says why it cannot be used; by default
+            headers are read, which is fast.
+    """
     shown = printable(root)
 
     def check(name: str) -> tuple[int, int] | str:
         try:
-            size = pictures.picture_size(root / name)
+            size = measure(root / name)
         except ValueError as error:
             return str(error)
         if min(size) < minimum_size:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from astro_gan.data import folders
 from astro_gan.data.sources import SPLITS
+from astro_gan.files import pictures
 from astro_gan.files.paths import existing_folder, printable
 
 COLUMNS = ('id', 'group', 'credit', 'licence', 'page')
@@ -29,7 +30,9 @@ class Picture:
 
 
 def list_pictures(source: str | os.PathLike[str], log: Callable[[str], None]) -> tuple[Path, list[Picture]]:
-    """The folder and the pictures of a manifest or a folder, checked as a whole; no picture is decoded.
+    """The folder and the pictures of a manifest or a folder, checked as a whole.
+
+    The pictures of a folder are decoded, and those that are damaged left out and logged; a manifest's are not.
 
     Raises:
         ValueError: the manifest or the folder cannot be used, training or validation has no picture, or a group or a
@@ -49,7 +52,7 @@ def list_pictures(source: str | os.PathLike[str], log: Callable[[str], None]) ->
         listed = [
             Picture(file=file, split=split, id=file)
             for split in SPLITS
-            for file in folders.usable_pictures(root, members.get(split, []), 1, log).ids
+            for file in folders.usable_pictures(root, members.get(split, []), 1, log, pictures.checked_size).ids
         ]
     for split in ('train', 'validation'):
         if not any(picture.split == split for picture in listed):

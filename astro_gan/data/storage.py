@@ -85,6 +85,8 @@ def _from_memory(source: Source, crop_size: int, log: Callable[[str], None]) -> 
             if time.monotonic() - noted > _SECONDS_BETWEEN_NOTES:
                 noted = time.monotonic()
                 log(f'{source.name}: {len(good)} of {len(source)} pictures decoded')
+    if good.count(False):
+        log(f'{source.name}: {good.count(False)} of {len(source)} pictures are left out, damaged or changed')
     if not any(good):
         raise ValueError(f'{source.name}: none of its {len(source)} pictures can be read')
     instead = np.array([_next_good(number, good) for number in range(len(source))], np.int64)
@@ -169,7 +171,7 @@ def _from_files(source: Source, crop_size: int, cache_bytes: int, log: Callable[
                 with lock:
                     if candidate not in unreadable:
                         unreadable.add(candidate)
-                        log(f'replaced by the next picture: {error}')
+                        log(f'replaced by the next picture ({len(unreadable)} so far): {error}')
                 continue
             sound.add(candidate)
             with lock:

@@ -22,5 +22,5 @@ def explained(name: str) -> Iterator[None]:
     except Exception as error:  # decoders raise nearly every type on hostile files
         words = error.detail if isinstance(error, pyvips.Error) and error.detail else error
         reason = ' '.join(str(words).split()) or type(error).__name__
-        what = 'not supported' if 'nsupported' in reason or 'not supported' in reason else 'damaged picture'
+        what = 'not supported' if 'Unsupported JPEG' in reason else 'damaged picture'
         raise UserError(f'{name}: {what} ({reason})') from error

@@ -302,15 +302,15 @@ def _write_picture(
     dtype = source.dtype if like and kind != 'jpg' else np.uint8 if kind == 'jpg' else np.uint16
     alpha = like.alpha if like and kind != 'jpg' else None
     if like and like.alpha is not None and alpha is None:
-        log(f'{source.path}: a jpg file has no transparency; it is left out')
+        log(f'{source.path}: a jpg file has no transparency; the picture is laid on black')
 
     def strips() -> Iterator[np.ndarray]:
         top = 0
         for strip in _render(model, source, settings, log):
-            levels = to_levels(strip, dtype)
-            if alpha is not None:
-                levels = np.concatenate([levels, to_levels(_alpha(source, strip, top, factor), dtype)], axis=-1)
-            yield levels
+            if like and like.alpha is not None:
+                opacity = np.clip(_alpha(like, strip, top, factor), 0.0, 1.0)
+                strip = strip * opacity if alpha is None else np.concatenate([strip, opacity], axis=-1)
+            yield to_levels(strip, dtype)
             top += strip.shape[0]
             progress(strip.shape[0] * strip.shape[1] / 1e6)
 
