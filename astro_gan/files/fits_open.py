@@ -9,7 +9,6 @@ import os
 import re
 import tempfile
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -38,22 +37,6 @@ _NOT_SCIENCE = frozenset(
     + ('BACKGROUND', 'SKY', 'PREVIEW', 'THUMB', 'THUMBNAIL', 'QUICKLOOK', 'D2IMARR', 'WCSDVARR', 'AREA', 'NPIX')
 )
 COLORS = ('RED', 'GREEN', 'BLUE')
-
-
-def is_fits(path: str | os.PathLike[str]) -> bool:
-    """Whether the first bytes say FITS, packed by gzip or bzip2 or not; False for what cannot be opened."""
-    try:
-        if not os.path.isfile(path):  # opening a pipe could block for ever
-            return False
-        with open(path, 'rb') as file:
-            start = file.read(9)
-            file.seek(0)
-            for magic, unpacker in _UNPACKERS.items():
-                if start.startswith(magic):
-                    start = unpacker(file).read(9)
-    except (OSError, EOFError, ValueError, zlib.error):
-        return False
-    return start == b'SIMPLE  ='
 
 
 @contextmanager
