@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from astro_gan.errors import UserError
 from astro_gan.files.fits_units import Refused, Unit, read_unit, read_units
+from astro_gan.files.refusals import reason_of
 
 # Packed files are unpacked beside the system's temporary files, and a few kilobytes can unpack to anything.
 MAXIMUM_UNPACKED_BYTES = 2 << 30
@@ -46,7 +48,7 @@ def explained(name: str) -> Iterator[list[warnings.WarningMessage]]:
     Gives the list of warnings so far: they say what astropy made of a damaged file.
     """
     try:
-        with warnings.catch_warnings(record=True) as noted:
+        with warnings.catch_warnings(record=True) as noted, np.errstate(over='ignore', invalid='ignore'):
             warnings.simplefilter('always', AstropyWarning)
             yield noted
     except Refused as error:
@@ -54,8 +56,7 @@ def explained(name: str) -> Iterator[list[warnings.WarningMessage]]:
     except MemoryError:
         raise UserError(f'{name}: does not fit in memory') from None
     except Exception as error:  # decoders raise nearly every type on hostile files
-        reason = ' '.join(str(error).split()) or type(error).__name__
-        raise UserError(f'{name}: damaged FITS file ({reason})') from error
+        raise UserError(f'{name}: damaged FITS file ({reason_of(error)})') from error
 
 
 @contextmanager

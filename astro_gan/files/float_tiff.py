@@ -17,6 +17,7 @@ from astro_gan.errors import UserError
 from astro_gan.files import atomic, tiff
 from astro_gan.files.frame import Frame, check_pixels, display_note, within_display, without_fills
 from astro_gan.files.paths import open_file
+from astro_gan.files.refusals import explained
 
 _PROFILE = 34675  # the tag of an ICC profile
 _CHANNELS = {PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.RGB: 3}
@@ -39,18 +40,10 @@ def read_float_tiff(path: str | os.PathLike[str], *, maximum_pixels: int | None 
     Raises:
         UserError: damaged, too large, not gray or RGB; one line that names the file.
     """
-    with open_file(path) as (file, name):
-        try:
-            with tifffile.TiffFile(file, name=os.path.basename(name)) as opened:
-                page, note = tiff.main_page(opened)
-                alpha = _check(page, maximum_pixels)
-                planes = _planes(page)
-        except UserError as error:
-            raise UserError(f'{name}: {error}') from None
-        except MemoryError:
-            raise UserError(f'{name}: does not fit in memory') from None
-        except Exception as error:  # tifffile raises nearly every type on hostile files
-            raise UserError(f'{name}: damaged TIFF ({" ".join(str(error).split())})') from error
+    with open_file(path) as (file, name), explained(name), tifffile.TiffFile(file) as opened:
+        page, note = tiff.main_page(opened)
+        alpha = _check(page, maximum_pixels)
+        planes = _planes(page)
     planes = planes[: len(planes) - alpha]
     data, notes = without_fills(planes[0] if len(planes) == 1 else planes)
     display = within_display(data)
@@ -83,11 +76,14 @@ def _check(page: Any, maximum_pixels: int | None) -> bool:
     return alpha
 
 
+@np.errstate(over='ignore', invalid='ignore')
 def _planes(page: Any) -> np.ndarray:
     """All channels, float32 `[channels, H, W]`, upright, the first row on top."""
     pixels = page.asarray()
     separate = page.planarconfig == PLANARCONFIG.SEPARATE and page.samplesperpixel > 1
     planes = pixels if separate else np.moveaxis(np.atleast_3d(pixels), -1, 0)
+    if planes.shape != (page.samplesperpixel, page.imagelength, page.imagewidth):
+        raise UserError('damaged picture: its pixels do not fit its size')
     turn = _TURNS.get(page.tags.valueof('Orientation', 1), lambda plane: plane)
     return np.stack([turn(plane) for plane in planes]).astype(np.float32)
 

@@ -59,6 +59,7 @@ class Frame:
         return str(self.header.get('ROWORDER', '')).strip().upper() == 'TOP-DOWN'
 
 
+@np.errstate(over='ignore', invalid='ignore')  # conversions of NaN that signal, and values beyond float32
 def without_fills(
     data: np.ndarray, *, blank: float | None = None, chunks: Chunks | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -16,10 +16,10 @@ import numpy as np
 from astropy.io import fits
 
 from astro_gan.errors import UserError
-from astro_gan.files.fits_units import Refused
 from astro_gan.files.fits_writer import STRUCTURE, readable_cards
 from astro_gan.files.frame import Frame, check_pixels, display_note, within_display, without_fills
 from astro_gan.files.paths import open_file
+from astro_gan.files.refusals import explained
 from astro_gan.files.wcs import two_axes
 
 SIGNATURE = b'XISF0100'
@@ -41,16 +41,9 @@ def read_xisf(path: str | os.PathLike[str], *, hdu: str | None = None, maximum_p
     Raises:
         UserError: not XISF, damaged, too large, not supported; one line that names the file.
     """
-    with open_file(path) as (file, name):
-        try:
-            image, label = _choose(_images(file), hdu)
-            data, alpha = _pixels(file, image, maximum_pixels)
-        except UserError as error:
-            raise UserError(f'{name}: {error}') from None
-        except MemoryError:
-            raise UserError(f'{name}: does not fit in memory') from None
-        except Exception as error:  # parsers and decoders raise nearly every type on hostile files
-            raise UserError(f'{name}: damaged XISF file ({" ".join(str(error).split())})') from error
+    with open_file(path) as (file, name), explained(name):
+        image, label = _choose(_images(file), hdu)
+        data, alpha = _pixels(file, image, maximum_pixels)
     data, notes = without_fills(data)
     display = within_display(data)
     return Frame(
@@ -66,13 +59,13 @@ def read_xisf(path: str | os.PathLike[str], *, hdu: str | None = None, maximum_p
 def _images(file: BinaryIO) -> list[ElementTree.Element]:
     start = file.read(16)
     if start[:8] != SIGNATURE:
-        raise Refused('not an XISF file: its first bytes are not XISF0100')
+        raise UserError('not an XISF file: its first bytes are not XISF0100')
     length = int.from_bytes(start[8:12], 'little')
     if not 0 < length <= _LARGEST_HEADER:
-        raise Refused(f'damaged XISF file: a header of {length} bytes')
+        raise UserError(f'damaged picture: a header of {length} bytes')
     text = file.read(length).rstrip(b'\0')
     if b'<!DOCTYPE' in text or b'<!ENTITY' in text:  # the format has no use for them, bombs have
-        raise Refused('damaged XISF file: its header defines entities')
+        raise UserError('damaged picture: its header defines entities')
     return [element for element in ElementTree.fromstring(text) if _tag(element) == 'Image']
 
 
@@ -88,30 +81,30 @@ def _choose(images: list[ElementTree.Element], wanted: str | None) -> tuple[Elem
         for index, (name, image) in enumerate(zip(names, images[:12], strict=False))
     )
     if not images:
-        raise Refused('holds no image')
+        raise UserError('holds no image')
     if wanted is None:
         if len(images) > 1:
-            raise Refused(f'holds {len(images)} images; choose one with --hdu: {listing}')
+            raise UserError(f'holds {len(images)} images; choose one with --hdu: {listing}')
         return images[0], names[0]
     for index, name in enumerate(names):
         if wanted.strip() in (str(index), name):
             return images[index], name
-    raise Refused(f'no image {wanted!r}; --hdu takes a number or an id: {listing}')
+    raise UserError(f'no image {wanted!r}; --hdu takes a number or an id: {listing}')
 
 
 def _pixels(file: BinaryIO, image: ElementTree.Element, maximum_pixels: int | None) -> tuple[np.ndarray, bool]:
     """The image `[H, W]` or `[3, H, W]`, the first row on top, and whether it had a channel of transparency."""
     sizes = [int(size) for size in image.get('geometry', '').split(':')]
     if len(sizes) != 3 or min(sizes) < 1:
-        raise Refused(f'an image of {image.get("geometry")}; width:height:channels is wanted')
+        raise UserError(f'an image of {image.get("geometry")}; width:height:channels is wanted')
     width, height, channels = sizes
     colors = {'Gray': 1, 'RGB': 3}.get(image.get('colorSpace', 'Gray'))
     if colors is None or channels - colors not in (0, 1):
-        raise Refused(f'{channels} channels of {image.get("colorSpace")}; gray or RGB is wanted')
+        raise UserError(f'{channels} channels of {image.get("colorSpace")}; gray or RGB is wanted')
     check_pixels(height, width, maximum_pixels)
     kind = _FORMATS.get(image.get('sampleFormat', ''))
     if kind is None:
-        raise Refused(f'pixels of {image.get("sampleFormat")}; {", ".join(_FORMATS)} are read')
+        raise UserError(f'pixels of {image.get("sampleFormat")}; {", ".join(_FORMATS)} are read')
     dtype = np.dtype(('>' if image.get('byteOrder') == 'big' else '<') + kind)
     by_planes = image.get('pixelStorage', 'Planar').lower() == 'planar'
     shape = (channels, height, width) if by_planes else (height, width, channels)
@@ -127,18 +120,18 @@ def _stored(file: BinaryIO, image: ElementTree.Element, dtype: np.dtype, shape: 
     size = dtype.itemsize * int(np.prod(shape, dtype=object))
     method, *numbers = image.get('location', '').split(':')
     if method != 'attachment' or len(numbers) != 2:
-        raise Refused(f'pixels at {image.get("location")!r}; only those attached to the file are read')
+        raise UserError(f'pixels at {image.get("location")!r}; only those attached to the file are read')
     position, length = map(int, numbers)
     end = os.fstat(file.fileno()).st_size
     if min(position, length) < 0 or position + length > end:
-        raise Refused(f'truncated: its image ends at byte {position + length}, and the file at {end}')
+        raise UserError(f'truncated: its image ends at byte {position + length}, and the file at {end}')
     compression = image.get('compression')
     if compression is None:
         if length != size:
-            raise Refused(f'damaged XISF file: an image of {size} bytes in {length}')
+            raise UserError(f'damaged picture: an image of {size} bytes in {length}')
         return np.memmap(file, dtype, 'c', position, shape)
     if size > dtype.itemsize * MAXIMUM_PIXELS:
-        raise Refused(
+        raise UserError(
             f'a compressed image of more than {MAXIMUM_PIXELS / 1e6:.0f} million values; save it uncompressed'
         )
     file.seek(position)
@@ -150,15 +143,15 @@ def _unpacked(data: bytes, image: ElementTree.Element, size: int) -> bytes:
     codec, *numbers = image.get('compression', '').split(':')
     method, _, shuffled = codec.partition('+')
     if not numbers or int(numbers[0]) != size or shuffled not in ('', 'sh'):
-        raise Refused(f'damaged XISF file: an image of {size} bytes compressed as {image.get("compression")}')
+        raise UserError(f'damaged picture: an image of {size} bytes compressed as {image.get("compression")}')
     blocks = [tuple(map(int, block.split(','))) for block in image.get('subblocks', f'{len(data)},{size}').split(':')]
     if sum(packed for packed, _ in blocks) != len(data) or sum(plain for _, plain in blocks) != size:
-        raise Refused('damaged XISF file: its compressed parts do not add up to the image')
+        raise UserError('damaged picture: its compressed parts do not add up to the image')
     parts, start = [], 0
     for packed, plain in blocks:
         part = _decompressed(method, data[start : start + packed], plain)
         if len(part) != plain:
-            raise Refused(f'damaged XISF file: {len(part)} of {plain} bytes unpacked')
+            raise UserError(f'damaged picture: {len(part)} of {plain} bytes unpacked')
         parts.append(part)
         start += packed
     whole = b''.join(parts)
@@ -180,8 +173,8 @@ def _decompressed(method: str, data: bytes, size: int) -> bytes:
             with zstandard.ZstdDecompressor().stream_reader(data) as stream:
                 return stream.read(size)
     except ImportError:
-        raise Refused(f"compressed by {method}: needs pip install 'astro_gan[xisf]'") from None
-    raise Refused(f'compressed by {method}; zlib, lz4, lz4hc and zstd are read')
+        raise UserError(f"compressed by {method}: needs pip install 'astro_gan[xisf]'") from None
+    raise UserError(f'compressed by {method}; zlib, lz4, lz4hc and zstd are read')
 
 
 def _header(image: ElementTree.Element) -> fits.Header:

@@ -71,6 +71,7 @@ class FrameSource:
             window[..., channel] = self._turned(values[inner:][:height, left - columns.start :][:, :width])
         return window
 
+    @np.errstate(over='ignore', invalid='ignore')
     def rows(self, top: int, height: int) -> tuple[np.ndarray, np.ndarray]:
         """Whole rows: data values float32 `[channels, height, W]`, and which are flagged as bad, `[height, W]`."""
         rows = self._rows(top, height, 0)

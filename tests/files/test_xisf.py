@@ -135,22 +135,22 @@ def _bomb(path):
 
 HOSTILE = {
     'text.xisf': (lambda p: p.write_text('nothing'), 'not an XISF file'),
-    'length.xisf': (lambda p: p.write_bytes(b'XISF0100' + b'\xff' * 100), 'damaged XISF file: a header of 4294967295'),
-    'xml.xisf': (lambda p: p.write_bytes(b'XISF0100\x04\0\0\0\0\0\0\0<xis'), 'damaged XISF file'),
+    'length.xisf': (lambda p: p.write_bytes(b'XISF0100' + b'\xff' * 100), 'damaged picture: a header of 4294967295'),
+    'xml.xisf': (lambda p: p.write_bytes(b'XISF0100\x04\0\0\0\0\0\0\0<xis'), 'damaged picture'),
     'entities.xisf': (lambda p: write(p, head='<!DOCTYPE x [<!ENTITY a "b">]>'), 'its header defines entities'),
     'empty.xisf': (lambda p: write(p), 'holds no image'),
     'huge.xisf': (_changed(geometry='1000000:1000000:1'), '1000000x1000000 pixels are more than the 100 megapixels'),
     'channels.xisf': (_changed(geometry='41:30:7'), '7 channels of Gray'),
     'size.xisf': (_changed(geometry='41:31:1'), 'an image of 5084 bytes in 4920'),
     'geometry.xisf': (_changed(geometry='41:30'), 'an image of 41:30; width:height:channels is wanted'),
-    'words.xisf': (_changed(geometry='a:b:c'), 'damaged XISF file'),
+    'words.xisf': (_changed(geometry='a:b:c'), 'damaged picture'),
     'complex.xisf': (_changed(sampleFormat='Complex32'), 'pixels of Complex32; UInt8,'),
     'place.xisf': (_changed(location='attachment:8192:999999'), 'truncated: its image ends at byte 1008191'),
     'negative.xisf': (_changed(location='attachment:-8192:4920'), 'truncated'),
     'path.xisf': (_changed(location='path(/etc/passwd)'), 'only those attached to the file are read'),
     'codec.xisf': (_changed(compression='rar:4920'), 'compressed by rar; zlib, lz4'),
     'claim.xisf': (_changed(compression='zlib:99999999999'), 'an image of 4920 bytes compressed as zlib:99999999999'),
-    'damaged.xisf': (_changed(compression='zlib:4920'), 'damaged XISF file'),
+    'damaged.xisf': (_changed(compression='zlib:4920'), 'damaged picture'),
     'bomb.xisf': (_bomb, ''),
 }
 
