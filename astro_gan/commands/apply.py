@@ -30,7 +30,7 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
             nargs='+',
             type=commands.expanded,
             metavar='IN',
-            help='files, folders or patterns: JPEG, PNG, TIFF, FITS',
+            help='files, folders or patterns: JPEG, PNG, TIFF, FITS, XISF',
         )
         parser.add_argument(
             '-o',

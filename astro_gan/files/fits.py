@@ -15,10 +15,10 @@ import numpy as np
 from astropy.io import fits
 
 from astro_gan.files import fits_open
-from astro_gan.files.fits_open import is_fits, is_image, label_of, planes_of, size_text
+from astro_gan.files.fits_open import is_image, label_of, planes_of, size_text
 from astro_gan.files.fits_units import Refused, Unit, sum_of, text
 from astro_gan.files.fits_writer import STRUCTURE, open_writer, readable_cards, write_frame
-from astro_gan.files.frame import Chunks, Frame, without_fills
+from astro_gan.files.frame import Chunks, Frame, check_pixels, without_fills
 from astro_gan.files.paths import open_file
 from astro_gan.files.stretch import Stretch, choose_stretch, lupton
 from astro_gan.files.wcs import WCS_KEYWORD, enlarged_header, two_axes
@@ -28,7 +28,6 @@ __all__ = [
     'Stretch',
     'choose_stretch',
     'enlarged_header',
-    'is_fits',
     'lupton',
     'open_writer',
     'read_frame',
@@ -94,7 +93,7 @@ def read_frame(
         chosen = fits_open.choose(hdus, hdu, noted)
         first = hdus[chosen[0]]
         label = '+'.join(label_of(index, hdus[index]) for index in chosen)
-        _check_pixels(first, label, maximum_pixels)
+        check_pixels(*(planes_of(first) or (0, 0, 0))[1:], maximum_pixels, f'extension {label}: ')
         notes = [] if len(hdus) == 1 else [f'extension {label}, one of {len(hdus)}']
         for index in chosen:
             notes += _check_sums(source, units[index], label_of(index, hdus[index]), ignore_checksum)
@@ -118,15 +117,6 @@ def read_frame(
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def _check_pixels(hdu: Any, label: str, most: int | None) -> None:
-    _, height, width = planes_of(hdu) or (0, 0, 0)
-    if most is not None and height * width > most:
-        raise Refused(
-            f'extension {label}: {width}x{height} pixels are more than the {most / 1e6:.0f} megapixels that are read; '
-            f'--max-megapixels {height * width // 10**6 + 1} reads it all the same'
-        )
 
 
 def _check_extent(hdu: Any, label: str, size: int) -> None:

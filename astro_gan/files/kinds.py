@@ -17,6 +17,7 @@ _SIGNATURES = {
     b'\x89PNG\r\n\x1a\n': 'png',
     **dict.fromkeys((b'II*\x00', b'MM\x00*', b'II+\x00', b'MM\x00+'), 'tif'),
     b'SIMPLE  =': 'fits',
+    b'XISF0100': 'xisf',
 }
 _PACKED: dict[bytes, Callable[[Any], Any]] = {b'\x1f\x8b': gzip.open, b'BZh': bz2.open}
 _MORE_PICTURES = {b'GIF8': 'gif', b'BM': 'bmp'}  # that training reads
@@ -26,7 +27,7 @@ _LONGEST = max(map(len, _SIGNATURES))
 
 
 def kind_of(path: str | os.PathLike[str]) -> str:
-    """'jpg', 'png', 'tif' or 'fits' (packed by gzip or bzip2 too); '' for another file, and one that cannot be read."""
+    """'jpg', 'png', 'tif', 'xisf', 'fits' (packed by gzip or bzip2 too); '' for others, and what cannot be read."""
     try:
         with open_file(path) as (file, _):
             start = file.read(_LONGEST)

@@ -12,6 +12,7 @@ import pytest
 from astropy.io import fits as astropy_fits
 
 from astro_gan.files import fits, fits_open, fits_units
+from astro_gan.files.kinds import kind_of
 
 
 @pytest.fixture
@@ -108,20 +109,20 @@ def test_packed_files_are_told_by_content(tmp_path, pixels, pack):
     astropy_fits.writeto(tmp_path / 'a.fits', pixels)
     packed = tmp_path / 'packed.dat'
     packed.write_bytes(pack((tmp_path / 'a.fits').read_bytes()))
-    assert fits.is_fits(packed)
+    assert kind_of(packed) == 'fits'
     frame = fits.read_frame(packed)
     np.testing.assert_array_equal(frame.data, pixels)
 
 
-def test_is_fits_looks_at_the_first_bytes(tmp_path, pixels):
+def test_the_first_bytes_tell_a_fits_file(tmp_path, pixels):
     """Neither the name nor what lies beyond the start decides; what cannot be opened is not FITS."""
     astropy_fits.writeto(tmp_path / 'a.jpg', pixels, output_verify='ignore')
     (tmp_path / 'b.fits').write_text('SIMPLE as that')
     (tmp_path / 'c.fits.gz').write_bytes(gzip.compress(b'some text')[:-9])
     (tmp_path / 'd.fits').write_bytes(b'')
-    assert fits.is_fits(tmp_path / 'a.jpg')
+    assert kind_of(tmp_path / 'a.jpg') == 'fits'
     for name in ('b.fits', 'c.fits.gz', 'd.fits', 'missing.fits', '.'):
-        assert not fits.is_fits(tmp_path / name)
+        assert kind_of(tmp_path / name) == ''
 
 
 def test_science_extension_is_found_with_its_header(tmp_path, pixels):

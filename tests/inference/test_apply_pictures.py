@@ -200,8 +200,8 @@ def bad(path):
         path.write_bytes(path.read_bytes()[:20000])
     elif name == 'bomb':
         write_bomb(path)
-    elif name == 'float':
-        tifffile.imwrite(path, np.zeros((70, 70), np.float32))
+    elif name == 'deep':
+        tifffile.imwrite(path, np.zeros((70, 70), np.uint32))
     elif name == 'five':
         tifffile.imwrite(path, noise(70, 70, 5), planarconfig='contig')
     elif name == 'link':
@@ -218,11 +218,11 @@ BAD = {
     'textual.fits': 'neither a JPEG, PNG or TIFF picture nor a FITS file',
     'truncated.png': 'damaged picture',
     'bomb.png': 'megapixels',
-    'float.tif': 'no known white level',
+    'deep.tif': 'no known white level',
     'five.tif': '5 channels',
     'link.png': 'a link that leads to no file',
     'missing.png': 'no such file',
-    'folder.png': 'no JPEG, PNG, TIFF or FITS file in this folder',
+    'folder.png': 'no JPEG, PNG, TIFF, FITS or XISF file in this folder',
 }
 
 
