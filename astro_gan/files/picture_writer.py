@@ -15,6 +15,7 @@ import numpy as np
 import pyvips
 import tifffile
 
+from astro_gan.errors import UserError
 from astro_gan.files import atomic, xmp
 from astro_gan.files.picture_source import PictureSource
 
@@ -56,7 +57,7 @@ def write_picture(
         seal: is given the finished file just before it takes its name, and may refuse by raising.
 
     Raises:
-        ValueError: the format cannot hold that size.
+        UserError: the format cannot hold that size.
         OSError: no room for it.
     """
     height, width, bands = shape
@@ -94,7 +95,7 @@ def check_size(target: Path, kind: str, height: int, width: int) -> None:
     """ValueError if the format cannot hold a picture of that size."""
     if max(height, width) > LARGEST_SIDE[kind]:
         size = f'{width}x{height} pixels'
-        raise ValueError(f'{target}: {size} are more than a {kind} file can hold; choose --format tif')
+        raise UserError(f'{target}: {size} are more than a {kind} file can hold; choose --format tif')
 
 
 def _check_room(target: Path, size: int) -> None:
