@@ -78,7 +78,7 @@ def write_picture(
                     extrasamples=['unassalpha'] if bands in (2, 4) else None,
                     metadata=None,
                 )
-            image = pyvips.Image.tiffload(os.fspath(pixels), access='sequential', unlimited=True, fail_on='error')
+            image = pyvips.Image.tiffload(os.fsencode(pixels), access='sequential', unlimited=True, fail_on='error')
             x, y = _resolution(like, height)
             image = image.copy(xres=x, yres=y)  # of its own, so that it can be described
             _describe(image, like, bands, comment=comment, notice=notice, software=software)
@@ -188,8 +188,8 @@ def _interruptible(image: pyvips.Image) -> Iterator[None]:
 
 def _save(image: pyvips.Image, path: Path, kind: str, size: int) -> None:
     if kind == 'jpg':
-        image.jpegsave(os.fspath(path), Q=95, subsample_mode='off')
+        image.jpegsave(os.fsencode(path), Q=95, subsample_mode='off')
     elif kind == 'png':
-        image.pngsave(os.fspath(path))
+        image.pngsave(os.fsencode(path))
     else:
-        image.tiffsave(os.fspath(path), compression='deflate', predictor='horizontal', bigtiff=size > _BIG_TIFF)
+        image.tiffsave(os.fsencode(path), compression='deflate', predictor='horizontal', bigtiff=size > _BIG_TIFF)

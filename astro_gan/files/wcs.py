@@ -10,6 +10,8 @@ from typing import Any
 
 from astropy.io import fits
 
+from astro_gan.errors import UserError
+
 Rules = list[tuple[re.Pattern, Callable[[float, re.Match], float]]]
 
 # Further keywords and letters than the standard's two axes stay as they are: only pixel axes 1 and 2 change.
@@ -84,15 +86,15 @@ def enlarged_header(header: fits.Header, factor: float, shape: tuple[int, ...]) 
         shape: `[..., H, W]` of the new picture.
 
     Raises:
-        ValueError: a factor that is not positive, or a shape that is not the header's size times the factor.
+        UserError: a factor that is not positive, or a shape that is not the header's size times the factor.
     """
     if not (math.isfinite(factor) and factor > 0):
-        raise ValueError(f'the factor of an enlarged picture must be above 0, not {factor}')
+        raise UserError(f'the factor of an enlarged picture must be above 0, not {factor}')
     height, width = shape[-2:]
     for keyword, new in (('NAXIS1', width), ('NAXIS2', height)):
         old = header.get(keyword)
         if old is not None and abs(old * factor - new) >= 1:
-            raise ValueError(f'{keyword} = {old} enlarged {factor:g} times is not {new}: the coordinates would be off')
+            raise UserError(f'{keyword} = {old} enlarged {factor:g} times is not {new}: the coordinates would be off')
     rules = _rules(factor)
     result = fits.Header()
     dropped = []

@@ -11,7 +11,6 @@ from typing import Any
 import flax
 import jax
 import numpy as np
-import safetensors
 import safetensors.numpy
 
 from astro_gan import colorization
@@ -111,12 +110,13 @@ def _read_weights(path: Path, digest: str) -> dict[str, Any]:
         if others:
             raise ValueError(f'weights of the type {", ".join(sorted(others))}')
         flat = {key: value.astype(np.float32) for key, value in tensors.items()}
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
+        tree = flax.traverse_util.unflatten_dict(flat, sep='/')
+    except Exception as error:  # what readers make of a header that is none
         raise UserError(f'{name}: no weights of a model ({" ".join(str(error).split())[:200]})') from error
     broken = next((key for key, value in flat.items() if not np.isfinite(value).all()), None)
     if broken is not None:
         raise UserError(f'{name}: {printable(broken)} holds values that are no numbers; the training has failed')
-    return flax.traverse_util.unflatten_dict(flat, sep='/')
+    return tree
 
 
 def make_network(description: dict[str, Any], variables: dict[str, Any], where: str) -> Network:

@@ -93,7 +93,7 @@ def estimate_megapixels(path: str) -> float:
             return 0.0
         height, width = pictures.picture_size(path)
         return height * width / 1e6
-    except (ValueError, OSError):
+    except (UserError, OSError):
         return 0.0
 
 
@@ -147,7 +147,7 @@ def explain(error: Exception, source: str, target: Path) -> str:
     name = printable(source)
     if tiling.out_of_memory(error):
         line = f'out of memory; --tile with fewer pixels than {TILES["cpu"]} needs less'
-    elif isinstance(error, ValueError | OSError):
+    elif isinstance(error, UserError | OSError):
         line = ' '.join(str(error).split())
     else:
         return f'{name}: a fault of this program:\n{"".join(traceback.format_exception(error))}'
