@@ -23,6 +23,7 @@ import astro_gan
 from astro_gan.curation import contact_sheet, duplicates, groups, sources
 from astro_gan.curation.limits import Limits, Refusal
 from astro_gan.curation.work import KEPT_BY_HAND, Picture, Settings, cut, examine
+from astro_gan.errors import UserError
 from astro_gan.files import atomic
 from astro_gan.files.manifest import write_table
 from astro_gan.files.paths import printable
@@ -55,7 +56,7 @@ def curate(
     test/, manifest.csv, refused.csv, curate.json, contact_sheet.html and thumbnails/.
 
     Raises:
-        ValueError: nothing usable, or input or settings that cannot be used; nothing is written then.
+        UserError: nothing usable, or input or settings that cannot be used; nothing is written then.
     """
     root, target = Path(folder).expanduser(), Path(out).expanduser()
     names = sources.find(root)
@@ -115,7 +116,7 @@ def _fill(
     if not manifest:
         reasons = Counter(one.refusal.reason for one in found if one.refusal)
         listed = ', '.join(f'{count} {reason}' for reason, count in reasons.most_common())
-        raise ValueError(f'{printable(root)}: none of {len(found)} pictures can be used: {listed}')
+        raise UserError(f'{printable(root)}: none of {len(found)} pictures can be used: {listed}')
     manifest.sort(key=lambda row: row['file'])
     refused.sort(key=lambda row: (row['source'], row.get('y0', -1), row.get('x0', -1)))
     write_table(partial / 'manifest.csv', _KEPT, manifest)
@@ -203,11 +204,11 @@ def _check_target(root: Path, target: Path, overwrite: bool) -> None:
     """Refuse to write into the pictures, or over something that is not an earlier output."""
     shown, real, pictures_at = printable(target), target.resolve(), root.resolve()
     if real == pictures_at or pictures_at in real.parents or real in pictures_at.parents:
-        raise ValueError(f'{shown}: must be neither in the folder of pictures nor around it')
+        raise UserError(f'{shown}: must be neither in the folder of pictures nor around it')
     if not target.exists() and not target.is_symlink():
         return
     if not target.is_dir() or target.is_symlink():
-        raise ValueError(f'{shown}: exists and is not a folder')
+        raise UserError(f'{shown}: exists and is not a folder')
     if not any(target.iterdir()):
         return
     try:
@@ -215,6 +216,6 @@ def _check_target(root: Path, target: Path, overwrite: bool) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         earlier = False
     if not earlier:
-        raise ValueError(f'{shown}: is not empty, and no earlier output of astro-gan curate')
+        raise UserError(f'{shown}: is not empty, and no earlier output of astro-gan curate')
     if not overwrite:
-        raise ValueError(f'{shown}: exists already; --overwrite replaces it')
+        raise UserError(f'{shown}: exists already; --overwrite replaces it')

@@ -43,7 +43,7 @@ def open_folder(folder: str | os.PathLike[str], split: str, minimum_size: int, l
     """Find the usable pictures of one split ('train', 'validation' or 'test') of a folder.
 
     Raises:
-        ValueError: no such folder, a manifest that cannot be used, or nothing usable in that split; one line.
+        UserError: no such folder, a manifest that cannot be used, or nothing usable in that split; one line.
     """
     root = existing_folder(folder)
     shown = printable(root)
@@ -55,11 +55,11 @@ def open_folder(folder: str | os.PathLike[str], split: str, minimum_size: int, l
     else:
         members, how = members_by_split(root)
         if not any(members.values()):
-            raise ValueError(_nothing(shown, split, minimum_size))
+            raise UserError(_nothing(shown, split, minimum_size))
     split, note = _stand_in(split, members, shown)
     usable = usable_pictures(root, members[split], minimum_size, log)
     if not usable.ids:
-        raise ValueError(_nothing(shown, split, minimum_size))
+        raise UserError(_nothing(shown, split, minimum_size))
     log(f'{shown}: {len(usable.ids)} pictures in {split}{note} (split {how})')
     return usable
 
@@ -92,7 +92,7 @@ def _stand_in(split: str, members: dict[str, list[str]], shown: str) -> tuple[st
     if split == 'test' and members.get('validation'):
         return 'validation', ' used as test, as there is no test split'
     there = ', '.join(f'{name} ({len(files)})' for name, files in members.items() if files)
-    raise ValueError(
+    raise UserError(
         f'no {split} split in {shown} (there is: {there or "no picture"}): add a folder {_folder_name(split)}/ '
         f'or rows with split={_folder_name(split)} in manifest.csv'
     )
@@ -105,7 +105,7 @@ def manifest_rows(path: Path) -> list[dict[str, str]]:
     every other column as its text without surrounding blanks.
 
     Raises:
-        ValueError: it cannot be read, has no columns `file` and `split`, names a file outside its folder or in two
+        UserError: it cannot be read, has no columns `file` and `split`, names a file outside its folder or in two
             splits, or lists nothing; one line with the number of the line at fault.
     """
     found: dict[str, dict[str, str]] = {}

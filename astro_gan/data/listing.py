@@ -9,6 +9,7 @@ from pathlib import Path
 
 from astro_gan.data import folders
 from astro_gan.data.sources import SPLITS
+from astro_gan.errors import UserError
 from astro_gan.files.paths import existing_folder, printable
 
 COLUMNS = ('id', 'group', 'credit', 'licence', 'page')
@@ -32,7 +33,7 @@ def list_pictures(source: str | os.PathLike[str], log: Callable[[str], None]) ->
     """The folder and the pictures of a manifest or a folder, checked as a whole; no picture is decoded.
 
     Raises:
-        ValueError: the manifest or the folder cannot be used, training or validation has no picture, or a group or a
+        UserError: the manifest or the folder cannot be used, training or validation has no picture, or a group or a
             file is in two splits; one line.
     """
     path = Path(source).expanduser()
@@ -53,7 +54,7 @@ def list_pictures(source: str | os.PathLike[str], log: Callable[[str], None]) ->
         ]
     for split in ('train', 'validation'):
         if not any(picture.split == split for picture in listed):
-            raise ValueError(f'{shown}: no picture in {split}, which training needs')
+            raise UserError(f'{shown}: no picture in {split}, which training needs')
     _check_apart(listed, shown)
     return root, listed
 
@@ -72,7 +73,7 @@ def _check_apart(listed: list[Picture], shown: str) -> None:
         for kind, value in (('group', picture.group), ('sha256', picture.sha256)):
             other = first.setdefault((kind, value), picture)
             if value and other.split != picture.split:
-                raise ValueError(
+                raise UserError(
                     f'{shown}: {other.file} in {other.split} and {picture.file} in {picture.split} have the same '
                     f'{kind} {value}; all pictures of one {kind} belong in one split'
                 )

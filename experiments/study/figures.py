@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,13 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from astro_gan.data.folders import manifest_rows
-from astro_gan.logbook import read_rows
-from experiments.study_report import Results
+from astro_gan.tables import read_rows
+from experiments.study.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NAME = re.compile(r'figure_8_\d+\.(png|jpg)')  # of every figure's file
 NUMBERS = {'colorization': (1, 3), 'super_resolution': (2, 6)}  # of the loss curves, and of the first picture row
 PANELS = [
     ('supervised', 'generator/loss', 'generator, supervised stage'),
