@@ -48,8 +48,9 @@ def _load(value: str) -> ConfigDict:
 
 
 def flag_lines(config: ConfigDict) -> list[str]:
-    """Every setting as a flag of the command line, `--config.factor=4`."""
-    return [f'--config.{name}={_text(value)}' for name, value in flatten(config.to_dict()).items()]
+    """Every setting that has a value as a flag of the command line, `--config.factor=4`."""
+    settings = flatten(config.to_dict()).items()
+    return [f'--config.{name}={_text(value)}' for name, value in settings if value is not None]
 
 
 def _text(value: Any) -> str:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -359,7 +360,8 @@ def test_show_prints_every_setting_as_a_flag(tmp_path):
     assert lines[0] == '--workdir=runs/wdsr_smoke'  # not the default's
     assert '--config.dataset.name=2021' in lines
     assert '--config.supervised.steps=6' in lines
-    again = main_here('--config=configs/wdsr.py', '--mode=show', *lines[1:])
+    again = main_here('--config=configs/wdsr.py', '--mode=show', *shlex.split('\n'.join(lines[1:])))
+    assert again[0] == 0, again
     assert again[1].splitlines()[0] == '--workdir=runs/wdsr'
     assert again[1].splitlines()[1:] == lines[1:]
 
