@@ -55,6 +55,9 @@ def curate(
     The output folder appears whole or not at all, and the same input gives the same bytes: train/, validation/ and
     test/, manifest.csv, refused.csv, curate.json, contact_sheet.html and thumbnails/.
 
+    A picture that has a split keeps it: from the earlier output in `out`, else from a column `split` of the manifest in
+    `folder`. A new one that shows the sky of pictures in two splits is refused.
+
     Raises:
         UserError: nothing usable, or input or settings that cannot be used; nothing is written then.
     """
@@ -62,11 +65,12 @@ def curate(
     names = sources.find(root)
     _check_target(root, target, overwrite)
     rows = sources.read_manifest(root)
+    earlier = sources.earlier_splits(rows, target)
     by_hand = sources.read_overrides(Path(overrides).expanduser(), names) if overrides else {}
     target.parent.mkdir(parents=True, exist_ok=True)
     atomic.remove_stale(target.parent)
     with atomic.replacing_folder(target) as partial:
-        summary = _fill(partial, root, names, rows, by_hand, settings, jobs)
+        summary = _fill(partial, root, names, rows, earlier, by_hand, settings, jobs)
     return summary
 
 
@@ -75,6 +79,7 @@ def _fill(
     root: Path,
     names: list[str],
     rows: dict[str, dict[str, str]],
+    earlier: dict[str, str],
     by_hand: dict[str, sources.Override],
     settings: Settings,
     jobs: int,
@@ -89,12 +94,12 @@ def _fill(
         correlation=settings.limits.match_correlation,
     )
     _refuse_duplicates(kept, matched, settings.limits)
-    # Refused duplicates stay in: they may be the link between two pictures.
-    group_of = groups.by_sky([one.name for one in kept], matched, rows, settings.limits.same_sky)
+    group_of = _group(kept, matched, rows, earlier, settings.limits.same_sky)
+    inherited = {group_of[name]: split for name, split in earlier.items() if name in group_of}
     kept = [one for one in kept if one.refusal is None]
-    split_of = groups.splits(
-        {group_of[one.name] for one in kept}, settings.test_fraction, settings.validation_fraction, settings.seed
-    )
+    wanted = {group_of[one.name] for one in kept}
+    inherited = {group: split for group, split in inherited.items() if group in wanted}
+    split_of = groups.splits(wanted, settings.test_fraction, settings.validation_fraction, settings.seed, inherited)
     stems = _stems([one.name for one in kept])
     cuts = [(root, one, partial, f'{split_of[group_of[one.name]]}/{stems[one.name]}', settings) for one in kept]
     manifest: list[dict[str, Any]] = []
@@ -167,6 +172,36 @@ def _refuse_duplicates(kept: list[Picture], matched: list[duplicates.Match], lim
         if better.refusal is None and worse.refusal is None and worse.decision != KEPT_BY_HAND:
             measured = f'correlation {match.correlation:.4g} over {match.overlap:.0%} with {better.name}'
             worse.refusal = Refusal('duplicate', measured, f'duplicate_correlation {limits.duplicate_correlation:g}')
+
+
+def _group(
+    kept: list[Picture],
+    matched: list[duplicates.Match],
+    rows: dict[str, dict[str, str]],
+    earlier: dict[str, str],
+    degrees: float,
+) -> dict[str, str]:
+    """The group of each picture; those that would bring two splits together are refused, the new ones first."""
+    # Refused duplicates stay in: they may be the link between two pictures.
+    names = [one.name for one in kept]
+    group_of = groups.by_sky(names, matched, rows, degrees)
+    torn = groups.torn(group_of, earlier)
+    between = {one.name for one in kept if group_of[one.name] in torn and one.name not in earlier}
+    if between:
+        links = [match for match in matched if not between & {names[match.first], names[match.second]}]
+        apart = {name: row for name, row in rows.items() if name not in between}
+        came, group_of = group_of, groups.by_sky(names, links, apart, degrees)
+        for one in kept:
+            if one.name in between and one.refusal is None:
+                one.refusal = Refusal('same sky', f'shows what is in {" and ".join(sorted(torn[came[one.name]]))}')
+    # What is left over comes of other limits than before: a picture that was trained on stays.
+    for group, splits in groups.torn(group_of, earlier).items():
+        first = next(split for split in sources.SPLITS if split in splits)
+        for one in kept:
+            if group_of[one.name] == group and earlier[one.name] != first:
+                group_of[one.name] = one.name
+                one.refusal = one.refusal or Refusal('same sky', f'shows what is in {first}')
+    return group_of
 
 
 def _stems(names: list[str]) -> dict[str, str]:

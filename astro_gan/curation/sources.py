@@ -17,6 +17,8 @@ from astro_gan.files.paths import files_below, printable
 
 # What travels from a folder's manifest into the new one.
 CARRIED = ('id', 'ra', 'dec', 'credit', 'licence', 'page')
+# Names of splits in manifests, and what they are called here; the first counts most.
+SPLITS = {'train': 'train', 'validation': 'validation', 'val': 'validation', 'test': 'test'}
 _LONGEST = 64 * 2**20  # bytes of a manifest or a file of overrides
 _FORMS = 'keep PATH | refuse PATH [REASON] | crop PATH X0 Y0 X1 Y1'
 
@@ -53,6 +55,15 @@ def read_manifest(root: Path) -> dict[str, dict[str, str]]:
     for _, row in read_table(path, ['file'])[1]:
         rows[os.path.normpath(row['file'])] = row
     return rows
+
+
+def earlier_splits(rows: dict[str, dict[str, str]], target: Path) -> dict[str, str]:
+    """The split that pictures have already: in the earlier output `target`, else in the folder's own manifest."""
+    found = {name: SPLITS.get(row.get('split', '').lower(), '') for name, row in rows.items()}
+    if (target / 'manifest.csv').is_file():
+        for _, row in read_table(target / 'manifest.csv', ['source', 'split'])[1]:
+            found[row['source']] = SPLITS.get(row['split'].lower(), '')
+    return {name: split for name, split in found.items() if split}
 
 
 def coordinates(row: dict[str, str]) -> tuple[float, float] | None:

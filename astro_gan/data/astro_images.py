@@ -88,11 +88,11 @@ def build(
     """
     _check_name(name)
     config = _beam_config(beam_runner, beam_options)
-    root, listed = list_pictures(source, log)
     parent = _data_dir(data_dir)
+    target = parent / name / str(AstroImages.VERSION)
+    root, listed = list_pictures(source, log, _splits_in(target))
     parent.mkdir(parents=True, exist_ok=True)
     with only_one(parent / f'.{name}.lock', busy=''):
-        target = parent / name / str(AstroImages.VERSION)
         if target.exists() and not overwrite:
             raise UserError(f'data set {name!r} is in {target} already: give another name, or overwrite it')
         # Next to its place, so that it gets there by renaming; not in it, where TFDS could take it for a version.
@@ -106,6 +106,24 @@ def build(
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     return tfds.builder_from_directory(target)
+
+
+def _splits_in(target: Path) -> dict[str, str]:
+    """The split of every id in a data set that was built before; {} if there is none."""
+    if not target.exists():
+        return {}
+    try:
+        builder = tfds.builder_from_directory(target)
+        undecoded = {'image': tfds.decode.SkipDecoding()}
+        return {
+            example['id'].decode(): split
+            for split in builder.info.splits
+            for example in builder.as_data_source(split, decoders=undecoded)
+        }
+    except Exception as error:  # TFDS raises several types; a damaged set may be replaced too
+        raise UserError(
+            f'{target}: cannot be read ({" ".join(str(error).split())}), so its splits cannot be kept; remove it first'
+        ) from error
 
 
 def open_built(name: str, data_dir: str | os.PathLike[str] | None = None) -> tfds.core.DatasetBuilder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from astro_gan.data import folders
@@ -29,8 +29,12 @@ class Picture:
     page: str = ''
 
 
-def list_pictures(source: str | os.PathLike[str], log: Callable[[str], None]) -> tuple[Path, list[Picture]]:
+def list_pictures(
+    source: str | os.PathLike[str], log: Callable[[str], None], earlier: Mapping[str, str] = folders.NONE
+) -> tuple[Path, list[Picture]]:
     """The folder and the pictures of a manifest or a folder, checked as a whole; no picture is decoded.
+
+    Pictures of which nothing says what split they belong to are shared out, but for ids that have one in `earlier`.
 
     Raises:
         UserError: the manifest or the folder cannot be used, training or validation has no picture, or a group or a
@@ -41,11 +45,16 @@ def list_pictures(source: str | os.PathLike[str], log: Callable[[str], None]) ->
         path = path / 'manifest.csv'
     if path.is_file():
         shown, root = printable(path), path.parent
-        listed = [_of_row(row) for row in folders.manifest_rows(path)]
+        rows, how = folders.manifest_rows(path, earlier)
+        if how != f'by {path.name}':  # no splits in it, so perhaps files of other kinds too
+            log(f'{shown}: split {how}')
+            usable = set(folders.usable_pictures(root, [row['file'] for row in rows], 1, log).ids)
+            rows = [row for row in rows if row['file'] in usable]
+        listed = [_of_row(row) for row in rows]
     else:
         root = existing_folder(path)
         shown = printable(root)
-        members, how = folders.members_by_split(root)
+        members, how = folders.members_by_split(root, earlier)
         log(f'{shown}: split {how}')
         listed = [
             Picture(file=file, split=split, id=file)

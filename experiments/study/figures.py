@@ -107,7 +107,7 @@ def _credits(astro: str) -> dict[str, str]:
     path = Path(astro).expanduser() / 'manifest.csv'
     if not astro or not path.is_file():
         return {}
-    told = {row['file']: [row.get(key, '') for key in ('page', 'credit', 'licence')] for row in manifest_rows(path)}
+    told = {row['file']: [row.get(key, '') for key in ('page', 'credit', 'licence')] for row in manifest_rows(path)[0]}
     return {file: ', '.join(filter(None, words)) or file for file, words in told.items()}
 
 

@@ -123,4 +123,3 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f'{arguments.runs}: no trained system there; --train trains them, --models names others')
     report.write(results, output, arguments)
     print(f'{output}/README.md: tables, figures and conclusions; {output}/*.csv: every number')
-
