@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from astro_gan.data import degradations, storage
 from astro_gan.data.sources import Source
+from astro_gan.errors import UserError
 
 # (uint8 [S, S, 3], int32 [2]) -> {'input': [h, w, c], 'target': [H, W, C]}
 Preprocess = Callable[[tf.Tensor, tf.Tensor], Mapping[str, tf.Tensor]]
@@ -59,7 +60,7 @@ def train_batches(
         Iterator of arrays `[local_device_count, batch_size / process_count / local_device_count, ...]` by name.
 
     Raises:
-        ValueError: sizes that do not fit together, or pictures that are too small or unreadable; one line.
+        UserError: sizes that do not fit together, or pictures that are too small or unreadable; one line.
     """
     per_process = _per_process(batch_size, process_index, process_count, local_device_count)
     if start_step < 0:
@@ -103,10 +104,11 @@ class EvalBatches:
         maximum_tiles_per_image: at most so many tiles, spread over the picture; None for all.
 
     Attributes:
+        source: the pictures.
         names: what each tile is called, by its index: picture id, and row and column of its upper left pixel.
 
     Raises:
-        ValueError: sizes that do not fit together, or every picture is smaller than a tile; one line.
+        UserError: sizes that do not fit together, or every picture is smaller than a tile; one line.
     """
 
     def __init__(
@@ -123,7 +125,7 @@ class EvalBatches:
         log: Callable[[str], None] = print,
     ):
         self._per_process = _per_process(batch_size, process_index, process_count, local_device_count)
-        self._source, self._preprocess, self._tile = source, preprocess, tile
+        self.source, self._preprocess, self._tile = source, preprocess, tile
         self._local_device_count, self._log = local_device_count, log
         self._places = _tile_places(source, tile, maximum_tiles_per_image, log)
         self.names = tuple(f'{source.ids[k]} at {y},{x}' for k, y, x in self._places)
@@ -196,7 +198,7 @@ class EvalBatches:
 
     def _load(self, number: int) -> np.ndarray | None:
         try:
-            return storage.load_checked(self._source, number)
+            return storage.load_checked(self.source, number)
         except ValueError as error:
             if number not in self._unreadable:
                 self._unreadable.add(number)
@@ -212,7 +214,7 @@ def _per_process(batch_size: int, process_index: int, process_count: int, local_
     if batch_size < 1 or batch_size % devices:
         below = batch_size // devices * devices
         would_do = f'{below} or {below + devices}' if below > 0 else f'{devices}'
-        raise ValueError(
+        raise UserError(
             f'batch_size {batch_size} cannot be shared by {devices} devices ({process_count} processes with '
             f'{local_device_count} each): use a multiple of {devices}, such as {would_do}'
         )
@@ -223,7 +225,7 @@ def _check_crop(source: Source, crop_size: int) -> None:
     small = [k for k, size in enumerate(source.sizes) if min(size) < crop_size]
     if small:
         height, width = source.sizes[small[0]]
-        raise ValueError(
+        raise UserError(
             f'{len(small)} of {len(source)} pictures are smaller than a crop of {crop_size} pixels, such as '
             f'{source.ids[small[0]]} ({width}x{height}): use smaller crops, or open the source with '
             f'minimum_size={crop_size}'
@@ -246,7 +248,7 @@ def _tile_places(
             grid = [grid[(2 * k + 1) * len(grid) // (2 * maximum)] for k in range(maximum)]
         places += grid
     if not places:
-        raise ValueError(f'all {len(source)} pictures of {source.name} are smaller than a tile of {tile} pixels')
+        raise UserError(f'all {len(source)} pictures of {source.name} are smaller than a tile of {tile} pixels')
     if small:
         more = f' and {len(small) - 10} more' if len(small) > 10 else ''
         log(f'smaller than a tile of {tile} pixels and left out: {", ".join(small[:10])}{more}')

@@ -21,6 +21,7 @@ from PIL import Image, JpegImagePlugin
 
 from astro_gan.data import degradations
 from astro_gan.data.sources import Source
+from astro_gan.errors import UserError
 from astro_gan.files import pictures
 
 # (picture number int64 [], seed int32 [2]) -> uint8 [S, S, 3]
@@ -33,7 +34,7 @@ def crop_reader(source: Source, crop_size: int, cache_bytes: int, log: Callable[
     """A TensorFlow function that takes a random crop of a picture.
 
     Raises:
-        ValueError: no picture can be read; one line.
+        UserError: no picture can be read; one line.
     """
     total = sum(3 * height * width for height, width in source.sizes)
     if total <= cache_bytes:
@@ -49,15 +50,15 @@ def load_checked(source: Source, number: int) -> np.ndarray:
     """Decode a picture and make sure that it is what the source said, uint8 `[H, W, 3]`.
 
     Raises:
-        ValueError: it cannot be read any more, or has another size; one line.
+        UserError: it cannot be read any more, or has another size; one line.
     """
     try:
         picture = source.load(number)
     except Exception as error:  # whatever a source raises, training goes on without this picture
-        raise ValueError(' '.join(str(error).split())) from error
+        raise UserError(' '.join(str(error).split())) from error
     expected = (*source.sizes[number], 3)
     if picture.shape != expected or picture.dtype != np.uint8:
-        raise ValueError(f'{source.ids[number]}: changed from {expected} to {picture.shape}')
+        raise UserError(f'{source.ids[number]}: changed from {expected} to {picture.shape}')
     return picture
 
 
@@ -88,7 +89,7 @@ def _from_memory(source: Source, crop_size: int, log: Callable[[str], None]) -> 
     if good.count(False):
         log(f'{source.name}: {good.count(False)} of {len(source)} pictures are left out, damaged or changed')
     if not any(good):
-        raise ValueError(f'{source.name}: none of its {len(source)} pictures can be read')
+        raise UserError(f'{source.name}: none of its {len(source)} pictures can be read')
     instead = np.array([_next_good(number, good) for number in range(len(source))], np.int64)
     with tf.device('CPU:0'):
         flat, start_of, stand_in = tf.constant(pixels), tf.constant(starts), tf.constant(instead)
@@ -179,7 +180,7 @@ def _from_files(source: Source, crop_size: int, cache_bytes: int, log: Callable[
                     kept[candidate] = picture
                     room -= picture.nbytes
             return picture
-        raise ValueError(f'{source.name}: none of its {len(source)} pictures can be read')
+        raise UserError(f'{source.name}: none of its {len(source)} pictures can be read')
 
     def crop(picture_number: np.int64, bits: np.ndarray) -> np.ndarray:
         number = int(picture_number)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from astro_gan.errors import UserError
 from astro_gan.models.conv import conv
 
 # torch's default for convolutions, U(-1/sqrt(fan_in), 1/sqrt(fan_in)): EDSR and WDSR started so.
@@ -120,14 +121,14 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
 
 
 def sub_pixel_stages(factor: int) -> tuple[int, ...]:
-    """The sub-pixel stages of a factor: 4 -> (2, 2), 12 -> (2, 2, 3), 5 -> ValueError."""
+    """The sub-pixel stages of a factor: 4 -> (2, 2), 12 -> (2, 2, 3), 5 -> UserError."""
     stages, rest = [], factor
     for stage in (2, 3):
         while rest > 1 and rest % stage == 0:
             stages.append(stage)
             rest //= stage
     if rest != 1 or factor < 2:
-        raise ValueError(f'factor must be a product of 2s and 3s (2, 3, 4, 6, 8, 12), not {factor}')
+        raise UserError(f'factor must be a product of 2s and 3s (2, 3, 4, 6, 8, 12), not {factor}')
     return tuple(stages)
 
 

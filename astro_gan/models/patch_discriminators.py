@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from astro_gan.errors import UserError
 from astro_gan.models.backbones import imagenet_normalise
 from astro_gan.models.discriminators import NORMS, call_layer, check_norm, check_size
 from astro_gan.models.layers import batch_norm
@@ -29,7 +30,7 @@ class PatchDiscriminator(nn.Module):
       axis_name: the pmap axis over which batch statistics are averaged, or None.
       dtype: of the arithmetic, except the logit's: float32.
 
-    Raises ValueError for another norm, or pictures below 3 * 2^halvings pixels.
+    Raises UserError for another norm, or pictures below 3 * 2^halvings pixels.
     """
 
     features: int = 64
@@ -78,7 +79,7 @@ class ResNet50PatchDiscriminator(nn.Module):
       axis_name: the pmap axis over which batch statistics are averaged, or None.
       dtype: of the arithmetic, except the logit's: float32.
 
-    Raises ValueError for another norm or number of halvings, or pictures below 3 * 2^halvings pixels.
+    Raises UserError for another norm or number of halvings, or pictures below 3 * 2^halvings pixels.
     """
 
     features: int = 64
@@ -96,7 +97,7 @@ class ResNet50PatchDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         if self.halvings not in (1, 2, 3):
-            raise ValueError(f'halvings must be 1, 2 or 3, not {self.halvings}')
+            raise UserError(f'halvings must be 1, 2 or 3, not {self.halvings}')
         check_size(x, 3 * 2**self.halvings)
         encoder = ResNet(
             'resnet50',

@@ -32,7 +32,7 @@ class ResNetUNet(nn.Module):
       axis_name: the pmap axis over which batch statistics are averaged, or None.
       dtype: of the arithmetic, except the last convolution's, which makes the colours: float32.
 
-    Raises ValueError for another space, a smaller image or one that has not one channel, or stages other than 1 to
+    Raises UserError for another space, a smaller image or one that has not one channel, or stages other than 1 to
     4. With `train=True` make 'batch_stats' mutable. Exports with height and width free.
     """
 

@@ -27,7 +27,7 @@ class ResidualVGG16Discriminator(nn.Module):
       axis_name: the pmap axis over which batch statistics are averaged, or None.
       dtype: of the arithmetic, except the logit's: float32.
 
-    Raises ValueError for another norm, or smaller pictures.
+    Raises UserError for another norm, or smaller pictures.
     """
 
     features: int = 64

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from astro_gan.errors import UserError
 from astro_gan.models.layers import (
     DIV2K_MEAN,
     QUIET,
@@ -40,7 +41,7 @@ class WDSR(nn.Module):
       back_projection: end with `layers.back_project`: the output, made smaller again, is close to the input.
       dtype: of the body's arithmetic. The skip, which carries the picture, is always float32.
 
-    Raises ValueError for an unknown variant or a factor below 2.
+    Raises UserError for an unknown variant or a factor below 2.
     """
 
     factor: int = 4
@@ -63,9 +64,9 @@ class WDSR(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         del train  # no batch statistics, no dropout
         if self.variant not in ('a', 'b'):
-            raise ValueError(f"WDSR variant must be 'a' or 'b', not {self.variant!r}")
+            raise UserError(f"WDSR variant must be 'a' or 'b', not {self.variant!r}")
         if self.factor < 2:
-            raise ValueError(f'WDSR factor must be at least 2, not {self.factor}')
+            raise UserError(f'WDSR factor must be at least 2, not {self.factor}')
         mean = jnp.asarray(DIV2K_MEAN, jnp.float32)
         low_res = jnp.asarray(x, jnp.float32)
         x = (low_res - mean) * 2

@@ -242,7 +242,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path, pixels):
         (b'file,split\n"a.png,train\n' + b'x' * 200000, 'field'),
         (b'file,split\na\0.png,train\n', 'not a path within|NUL'),
         (b'', 'the file is empty'),
-        (b'name,set\n', 'no column file and split'),
+        (b'name,set\n', 'no column file'),
         (b'file,split\na.png\n', 'line 2: not 2 fields'),
         (b'file,split\na.png,\n', 'lists no file'),
     ],
