@@ -91,7 +91,7 @@ def test_chain_of_two_models(run, models, gray_picture, tmp_path):
 
 
 def test_orientation_and_transparency(run, models, tmp_path):
-    """EXIF orientation is applied and gone; the alpha channel is enlarged beside the colours, which are kept wherever anything shows."""
+    """EXIF orientation is applied and gone; the alpha channel is enlarged beside the colours."""
     pixels = noise(70, 90, 4)
     pixels[..., 3] = np.linspace(1, 255, 90).astype(np.uint8)
     exif = Image.Exif()
