@@ -88,7 +88,6 @@ def eval_batches(config: ConfigDict, split: str, task: Task) -> EvalBatches:
     dataset, devices = config.dataset, jax.device_count()
     return EvalBatches(
         _open_source(config, split, dataset.eval_tile),
-        task.preprocess,
         tile=dataset.eval_tile,
         batch_size=-(-dataset.eval_batch_size // devices) * devices,
         maximum_tiles_per_image=dataset.eval_tiles_per_image,
@@ -112,7 +111,6 @@ def _train_batches(config: ConfigDict, source: Any, task: Task) -> Callable[[Sta
     def batches(stage: Stage, start_step: int) -> Iterator[Batch]:
         return train_batches(
             source,
-            task.preprocess,
             batch_size=stage.batch_size,
             crop_size=config.dataset.crop_size,
             seed=config.seed,
@@ -262,7 +260,7 @@ def evaluate(config: ConfigDict, folder: str | Path, task: Task | None = None) -
         data = config.dataset.folder or config.dataset.name
         rows = [{'system': name, 'step': steps.get(name, 0), 'data': data, **row} for name, row in table.items()]
         write_rows(folder / 'test.csv', rows)
-        samples = choose_samples(batches, config.sample_rows)
+        samples = choose_samples(task, batches, config.sample_rows)
         outputs = [predict(state.ema_params, state.ema_batch_stats, samples['input']) for state, _ in states.values()]
         (folder / 'samples').mkdir(exist_ok=True)
         save_picture(folder / 'samples' / 'test.png', sample_picture(task, samples, outputs))

@@ -19,12 +19,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, JpegImagePlugin
 
-from astro_gan.data import degradations
 from astro_gan.data.sources import Source
 from astro_gan.errors import UserError
 from astro_gan.files import pictures
 
-# (picture number int64 [], seed int32 [2]) -> uint8 [S, S, 3]
+# (picture number int64 [], seed int64 [2]) -> uint8 [S, S, 3]
 CropReader = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 _SECONDS_BETWEEN_NOTES = 10.0
@@ -44,6 +43,13 @@ def crop_reader(source: Source, crop_size: int, cache_bytes: int, log: Callable[
         f'{cache_bytes / 2**30:.1f} GiB: those beyond it are decoded for every crop'
     )
     return _from_files(source, crop_size, cache_bytes, log)
+
+
+def _two_integers(seed: tf.Tensor) -> tf.Tensor:
+    """Two uniform integers in 0..2^32-1, int64, from a seed of two integers."""
+    # Philox by name: 'auto_select' picks another generator on some devices.
+    bits = tf.random.stateless_uniform([2], seed=seed, minval=None, maxval=None, dtype=tf.uint32, alg='philox')
+    return tf.cast(bits, tf.int64)
 
 
 def load_checked(source: Source, number: int) -> np.ndarray:
@@ -98,7 +104,7 @@ def _from_memory(source: Source, crop_size: int, log: Callable[[str], None]) -> 
     def crop_at(picture: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         picture = stand_in[picture]
         size = size_of[picture]
-        place = degradations.random_bits(seed, 2) % (size - crop_size + 1)
+        place = _two_integers(seed) % (size - crop_size + 1)
         line = 3 * size[1]
         rows = tf.slice(flat, [start_of[picture] + place[0] * line], [crop_size * line])
         rows = tf.reshape(rows, [crop_size, size[1], 3])
@@ -194,7 +200,7 @@ def _from_files(source: Source, crop_size: int, cache_bytes: int, log: Callable[
         return picture[y : y + crop_size, x : x + crop_size]
 
     def crop_at(picture: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        bits = degradations.random_bits(seed, 2)
+        bits = _two_integers(seed)
         made = tf.numpy_function(crop, [picture, bits], tf.uint8, stateful=False)
         return tf.ensure_shape(made, [crop_size, crop_size, 3])
 
