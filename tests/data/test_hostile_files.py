@@ -85,7 +85,16 @@ ODD: dict[str, Callable[[Path, np.ndarray], object]] = {
     'animated.webp': animated,
     'two_pages.tif': animated,
     'bmp.bmp': lambda path, a: Image.fromarray(a).save(path),
+    'broken_text.png': lambda path, a: path.write_bytes(with_chunk(path, a, b'tEXt', b'a\0b', 1)),
 }
+
+
+def with_chunk(path: Path, pixels: np.ndarray, kind: bytes, body: bytes, checksum: int | None = None) -> bytes:
+    """A PNG with another chunk after its header."""
+    Image.fromarray(pixels).save(path)
+    data = path.read_bytes()
+    checksum = zlib.crc32(kind + body) if checksum is None else checksum
+    return data[:33] + struct.pack('>I', len(body)) + kind + body + struct.pack('>I', checksum) + data[33:]
 
 
 @pytest.mark.parametrize('name', ODD)
@@ -125,6 +134,17 @@ def test_a_data_set_holds_what_every_decoder_reads_alike(tmp_path, pixels, name)
     # TensorFlow's default JPEG transform is the fast one, which may differ by a few levels.
     assert np.abs(stored.astype(int) - seen).max() <= (4 if name == 'plain.jpg' else 0)
     assert (example['image'] == path.read_bytes()) == (name in ('plain.jpg', 'plain.png', 'png_called.jpg'))
+
+
+def test_a_gamma_is_applied_before_a_picture_is_stored(tmp_path, pixels):
+    """TensorFlow, which knows no gAMA, sees the levels that we see; one that is sRGB's changes nothing."""
+    for gamma, plain in ((100_000, False), (45_455, True)):
+        encoded = with_chunk(tmp_path / 'a.png', pixels, b'gAMA', struct.pack('>I', gamma))
+        (tmp_path / 'a.png').write_bytes(encoded)
+        _, example = astro_images.read_example(astro_images.Picture('a.png', 'train'), str(tmp_path))
+        stored = tf.io.decode_image(example['image'], channels=3).numpy()
+        np.testing.assert_array_equal(stored, pictures.read_picture(tmp_path / 'a.png'))
+        assert ((stored == pixels).all() and example['image'] == encoded) == plain
 
 
 @pytest.mark.parametrize('name', HOSTILE)
