@@ -222,11 +222,14 @@ def test_a_file_without_permission(tmp_path, pixels, monkeypatch):
     path.chmod(0)
     if os.access(path, os.R_OK):  # the superuser may read all
 
-        def refuse(*args: object, **options: object) -> None:
-            raise PermissionError(13, 'Permission denied')
+        opener = os.open
 
-        monkeypatch.setattr(paths, 'open', refuse, raising=False)
-        monkeypatch.setattr(Path, 'read_bytes', refuse)
+        def refuse(name: str, *args: int, **options: int) -> int:
+            if os.fspath(name) == str(path):
+                raise PermissionError(13, 'Permission denied')
+            return opener(name, *args, **options)
+
+        monkeypatch.setattr(os, 'open', refuse)
     with pytest.raises(ValueError, match=r'secret\.png: permission denied'):
         pictures.read_picture(path)
     with pytest.raises(ValueError, match=r'secret\.png: permission denied'):
