@@ -221,7 +221,6 @@ def test_a_file_without_permission(tmp_path, pixels, monkeypatch):
     Image.fromarray(pixels).save(path)
     path.chmod(0)
     if os.access(path, os.R_OK):  # the superuser may read all
-
         opener = os.open
 
         def refuse(name: str, *args: int, **options: int) -> int:

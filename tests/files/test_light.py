@@ -119,6 +119,8 @@ def test_parametric_and_sampled_curves():
         (found,) = icc.light_of_levels(profile, 1)
         assert np.abs(found - expected).max() < 3e-5
     assert np.abs(sum(icc.light_of_levels(srgb_profile(), 3)) - expected).max() < 3e-5
+    (of_lightness,) = icc.light_of_levels(gray_profile(1.0).replace(b'GRAYXYZ ', b'GRAYLab '), 1)
+    assert np.abs(lightness(of_lightness) - 100 * level).max() < 1e-3
 
 
 def test_broken_profiles_are_left_out(tmp_path):
