@@ -21,8 +21,8 @@ Chunks = Callable[[], Iterator[np.ndarray]]
 class Frame:
     """One image with data values.
 
-    `data` `[H, W]`, or `[3, H, W]` for red, green and blue: plain floats are a map of the file, in its byte order, so
-    convert the windows taken from it, `np.asarray(data[..., rows, columns], np.float32)`; otherwise float32 in memory.
+    `data` `[H, W]`, or `[3, H, W]` for red, green and blue: floats of 32 or 64 bits, where they are large a map of a
+    file, in its byte order, so convert the windows taken from it, `np.asarray(data[..., rows, columns], np.float32)`.
     Rows in FITS order: the first is the bottom of the picture, unless the header says `ROWORDER = 'TOP-DOWN'`. Pixels
     without a number are NaN.
     `bad`: bool `[H, W]`, pixels flagged by the file's data quality extension, None where there are none. Pixels that

@@ -5,6 +5,7 @@ import gzip
 import re
 import subprocess
 import sys
+import tempfile
 import warnings
 
 import numpy as np
@@ -542,14 +543,33 @@ def test_a_claim_beyond_the_allowed_pixels_is_refused_first(tmp_path):
     assert fits.read_frame(tmp_path / 'a.fits', maximum_pixels=6_000_000).data.shape == (2000, 3000)
 
 
-def test_images_that_would_fill_memory_are_refused(tmp_path, monkeypatch):
-    """Integers are converted only up to a size; floats are mapped and have none."""
-    monkeypatch.setattr(fits, 'MAXIMUM_PIXELS', 99)
-    astropy_fits.writeto(tmp_path / 'int.fits', np.ones((10, 10), np.int16))
-    astropy_fits.writeto(tmp_path / 'float.fits', np.ones((10, 10), np.float32))
-    with pytest.raises(ValueError, match=r'int.fits: extension 0 has 10x10 pixels, more than the .* million'):
-        fits.read_frame(tmp_path / 'int.fits')
-    assert fits.read_frame(tmp_path / 'float.fits').data.shape == (10, 10)
+@pytest.mark.parametrize('layout', ['gray', 'planes', 'last', 'tiles'])
+def test_large_conversions_go_to_a_file(tmp_path, monkeypatch, layout):
+    """Integers beyond what is converted in memory come out the same, from a file that nobody has to remove."""
+    data = np.random.default_rng(0).integers(
+        0, 3000, (3, 50, 60) if layout in ('planes', 'last') else (50, 60), np.int16
+    )
+    if layout == 'tiles':
+        hdus = [astropy_fits.PrimaryHDU(), astropy_fits.CompImageHDU(data)]
+        astropy_fits.HDUList(hdus).writeto(tmp_path / 'a.fits')
+    else:
+        astropy_fits.writeto(tmp_path / 'a.fits', np.moveaxis(data, 0, -1) if layout == 'last' else data)
+    monkeypatch.setattr(fits, 'IN_MEMORY', 99)
+    monkeypatch.setattr(fits, '_CHUNK_BYTES', 5000)
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    frame = fits.read_frame(tmp_path / 'a.fits')
+    np.testing.assert_array_equal(frame.data, data)
+    assert isinstance(frame.data, np.memmap)
+    assert [path.name for path in tmp_path.iterdir()] == ['a.fits']
+
+
+def test_large_numbers_keep_their_digits(tmp_path):
+    """Whole numbers on a pedestal of two thousand millions are not rounded to steps of 128."""
+    data = np.random.default_rng(0).integers(2_000_000_000, 2_000_000_050, (40, 50)).astype(np.int32)
+    astropy_fits.writeto(tmp_path / 'a.fits', data)
+    np.testing.assert_array_equal(fits.read_frame(tmp_path / 'a.fits').data, data)
+    with pytest.raises(ValueError, match='numbers of 32 bits cannot bring them back'):
+        fits.choose_stretch(fits.read_frame(tmp_path / 'a.fits').data)
 
 
 def test_too_many_extensions_are_refused(tmp_path, monkeypatch):
