@@ -66,11 +66,13 @@ def without_fills(
     """Data with NaN where a value stands for "no number" (see `fill`), and a line that says how many.
 
     Args:
-        data: of any shape; changed in place.
+        data: of any shape; changed in place where its rows lie one after the other.
         blank: the header's BLANK.
         chunks: gives all values, some rows `[n, W]` at a time, for data that should not be touched in passing (a map of
             a file counts as memory once it has been). None: from `data`.
     """
+    if not data.flags.c_contiguous:  # its rows would be copies
+        data = np.array(data, order='C')
     rows = data.reshape(-1, data.shape[-1])
     chunks = chunks or (lambda: row_chunks(rows))
     step = max(1, math.ceil(math.sqrt(data.size / _SAMPLE)))
