@@ -31,7 +31,8 @@ _FORMATS = {'UInt8': 'u1', 'UInt16': 'u2', 'UInt32': 'u4', 'Float32': 'f4', 'Flo
 def read_xisf(path: str | os.PathLike[str], *, hdu: str | None = None, maximum_pixels: int | None = None) -> Frame:
     """Read an image of a monolithic XISF file; its first row on top becomes the frame's last.
 
-    Integers become [0, 1]. FITS keywords become the header: PixInsight counts their coordinates from the bottom.
+    Integers become [0, 1]. FITS keywords become the header: their coordinates count from the bottom, as FITS does
+    (PixInsight's WCSmetadata.jsh: y = height + 1/2 - y of FITS).
 
     Args:
         path: the file.
