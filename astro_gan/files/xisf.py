@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 from astropy.io import fits
 
+from astro_gan import extras
 from astro_gan.errors import UserError
 from astro_gan.files.fits_writer import STRUCTURE, readable_cards
 from astro_gan.files.frame import Frame, check_pixels, display_note, within_display, without_fills
@@ -173,8 +174,8 @@ def _decompressed(method: str, data: bytes, size: int) -> bytes:
 
             with zstandard.ZstdDecompressor().stream_reader(data) as stream:
                 return stream.read(size)
-    except ImportError:
-        raise UserError(f"compressed by {method}: needs pip install 'astro_gan[xisf]'") from None
+    except ModuleNotFoundError as error:
+        raise UserError(extras.explain(f'compressed by {method}: reading it', error)) from None
     raise UserError(f'compressed by {method}; zlib, lz4, lz4hc and zstd are read')
 
 

@@ -186,5 +186,5 @@ def test_packages_that_are_missing_are_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'lz4.block', None)
     data = picture()
     write(tmp_path / 'a.xisf', image(data, lzma.compress(data.tobytes()), compression=f'lz4:{data.nbytes}'))
-    with pytest.raises(ValueError, match=r"compressed by lz4: needs pip install 'astro_gan\[xisf\]'"):
+    with pytest.raises(ValueError, match=r"compressed by lz4: reading it needs lz4: pip install 'astro_gan\[xisf\]'"):
         read_xisf(tmp_path / 'a.xisf')
