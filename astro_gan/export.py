@@ -112,7 +112,7 @@ def write_model(
 
     Raises:
         UserError: `directory` exists, and may not or shall not be replaced; unknown form; a package is missing.
-        UserError: the written form does not agree with the model.
+        RuntimeError: the written form does not agree with the model.
         OSError: the directory cannot be written.
     """
     if form not in FORMS:
@@ -131,7 +131,7 @@ def write_model(
         _write_description(folder, described)
         difference = greatest_difference(model, FORMS[form](model, folder, weights))
         if not difference <= TOLERANCE:
-            raise UserError(f'{directory}: the exported forms differ by {difference:.1e}; nothing was exported')
+            raise RuntimeError(f'{directory}: the exported forms differ by {difference:.1e}; nothing was exported')
         files = {name: digest for name, digest in _digests(folder).items() if name != 'model.json'}
         _write_description(folder, {**described, 'files': files})
     return directory, difference
@@ -171,7 +171,8 @@ def _whole(directory: Path) -> Iterator[Path]:
     """A folder to write into, which becomes `directory` if all goes well and vanishes if not."""
     directory = Path(os.path.realpath(directory))  # a link stays one
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
+        if not directory.parent.exists():
+            directory.parent.mkdir(parents=True, exist_ok=True)
         atomic.remove_stale(directory.parent)
         with atomic.replacing_folder(directory) as folder:
             yield folder
