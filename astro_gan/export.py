@@ -137,7 +137,7 @@ def write_model(
 
 
 def _write_description(folder: Path, description: dict[str, Any]) -> None:
-    (folder / 'model.json').write_text(json.dumps(description, indent=2) + '\n')
+    (folder / 'model.json').write_text(json.dumps(description, indent=2, allow_nan=False) + '\n')
 
 
 def _check_target(directory: Path, overwrite: bool) -> None:
