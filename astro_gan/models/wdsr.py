@@ -17,6 +17,7 @@ from astro_gan.models.layers import (
     back_projection_radius,
     bicubic_kernel,
     edge_pad,
+    per_channel,
     pixel_shuffle,
 )
 
@@ -67,7 +68,7 @@ class WDSR(nn.Module):
             raise UserError(f"WDSR variant must be 'a' or 'b', not {self.variant!r}")
         if self.factor < 2:
             raise UserError(f'WDSR factor must be at least 2, not {self.factor}')
-        mean = jnp.asarray(DIV2K_MEAN, jnp.float32)
+        mean = per_channel(jnp.asarray(DIV2K_MEAN, jnp.float32))
         low_res = jnp.asarray(x, jnp.float32)
         x = (low_res - mean) * 2
 

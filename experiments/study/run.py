@@ -18,6 +18,7 @@ from astro_gan.interrupts import Interrupted
 from astro_gan.model import Model, load_model
 from astro_gan.task import Task
 from experiments import run as modes
+from experiments.batches import eval_batches
 from experiments.command import user_line
 from experiments.initial import STAGES
 from experiments.study import report
@@ -33,7 +34,7 @@ def tiles(arguments: argparse.Namespace, task: str) -> tuple[Task, Any]:
     """The task whose metrics and baseline are used, and the tiles on which all systems of a task are measured."""
     config = config_of(arguments, task, next(s for s in SYSTEMS[task] if s.name == TILES_FROM[task]))
     record = modes.make_task(config)
-    return record, modes.eval_batches(config, arguments.split, record)
+    return record, eval_batches(config, arguments.split, modes.log)
 
 
 def study_task(arguments: argparse.Namespace, task: str, others: dict[str, Model]) -> Results | None:
