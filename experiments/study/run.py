@@ -22,7 +22,7 @@ from experiments.batches import eval_batches
 from experiments.command import user_line
 from experiments.initial import STAGES
 from experiments.study import report
-from experiments.study.measure import flat, measure, predictor
+from experiments.study.measure import measure, predictor, prepared
 from experiments.study.results import Results, Row, choose
 from experiments.study.systems import SYSTEMS
 from experiments.study.trainings import config_of, load_others, provide
@@ -55,9 +55,8 @@ def study_task(arguments: argparse.Namespace, task: str, others: dict[str, Model
     rows += [Row(title, model) for title, model in others.items()]
     if not rows:
         return None
-    parts = [flat(batch) for batch in batches]
-    inputs, targets, index = (np.concatenate([part[name] for part in parts]) for name in ('input', 'target', 'index'))
-    truth = np.asarray(jax.jit(record.to_rgb)(inputs, targets))
+    parts = list(prepared(record, batches))
+    inputs, truth, index = (np.concatenate([part[name] for part in parts]) for name in ('input', 'truth', 'index'))
     pictures = [batches.names[k].rsplit(' at ', 1)[0] for k in index]
     chosen = choose(pictures, truth)
     baseline = Row(modes.TASKS[task].BASELINE)
