@@ -57,7 +57,7 @@ def test_no_module_imports_itself_through_others(package):
 
 
 def test_the_lower_floors_know_nothing_of_the_upper():
-    """`files` knows itself, errors and extras; `inference`, `fetch`, `curation` no `data`; the library no experiment."""
+    """`files` knows itself, errors, extras; `inference`, `fetch`, `curation` no `data`; the library no experiments."""
     known = modules('astro_gan') | modules('experiments')
     allowed = ('astro_gan.files', 'astro_gan.errors', 'astro_gan.extras')
     for name, path in modules('astro_gan').items():

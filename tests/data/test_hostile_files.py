@@ -177,7 +177,7 @@ def test_hostile_files_in_a_folder_are_left_out_and_named(tmp_path, pixels):
     built = astro_images.build(tmp_path / 'in', data_dir=tmp_path / 'out', log=lines.append)
     assert {split: part.num_examples for split, part in built.info.splits.items()} == {'train': 1, 'validation': 1}
     text = '\n'.join(lines)
-    assert f'{len(unusable) + 1} of {len(unusable) + 2} files are left out' in text
+    assert f'{len(unusable) + 2} of {len(unusable) + 3} files are left out' in text
 
 
 def damaged_inside(path: Path) -> None:
