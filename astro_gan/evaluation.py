@@ -50,6 +50,6 @@ def sample_picture(experiment: Experiment, samples: dict[str, np.ndarray], outpu
     """Rows of input | baseline | outputs | truth, uint8 `[H, W, 3]`; a gray input is the baseline itself."""
     images = samples['input']
     columns = [experiment.baseline(images), *outputs, experiment.to_rgb(images, samples['target'])]
-    if images.shape[-1] == 3:
+    if images.shape[-1] == 3 and samples['target'].shape[-1] == 3:
         columns.insert(0, images)
     return comparison_grid([np.asarray(column) for column in columns])

@@ -26,7 +26,7 @@ from astro_gan.inference.render import ArraySource, render
 from astro_gan.models import make_generator
 
 FORMAT = 1
-TASKS = ('super_resolution', 'colorization', 'enhance')
+TASKS = ('super_resolution', 'colorization', 'enhance', 'frames')
 SHIPPED = Path(__file__).parent / 'weights'
 _LARGEST_WEIGHTS = 2**31  # bytes of a weights file that is read
 _LARGEST_DESCRIPTION = 2**24  # bytes of a model.json that is read
@@ -261,7 +261,7 @@ def _make_network(description: dict[str, Any], variables: dict[str, Any], direct
         if description['task'] == 'colorization':
             channels = (1, colorization.CHANNELS[description['generator']['fields']['space']])
         else:
-            channels = (3, 3)
+            channels = (int(description['input']['channels']), int(description['output'].get('channels', 3)))
         if (image.shape[-1], *output.shape[1:]) != (channels[0], factor * size, factor * size, channels[1]):
             raise ValueError(f'{image.shape} becomes {output.shape}, which is not factor {factor} of this task')
     except Exception as error:  # whatever a module makes of fields that are no fields

@@ -19,11 +19,11 @@ from astro_gan.export import export_model
 from astro_gan.logbook import read_rows, save_picture, write_rows
 from astro_gan.state import GANState
 from astro_gan.train import make_eval_step
-from experiments import colorization, super_resolution
+from experiments import colorization, frames, super_resolution
 from experiments.settings import claim_workdir, lock_workdir
 from experiments.start import STAGES, best_state, initial_state
 
-TASKS = {'super_resolution': super_resolution, 'colorization': colorization}
+TASKS = {'super_resolution': super_resolution, 'colorization': colorization, 'frames': frames}
 # How a metric of a task's headline looks in a table: title (^ or v: which way is better) and digits.
 COLUMNS = {
     'l1': ('L1 v', 5),
@@ -78,6 +78,8 @@ def _open_source(config: ConfigDict, split: str, minimum_size: int) -> Any:
 
 def eval_batches(config: ConfigDict, split: str, experiment: Experiment) -> Iterable[Batch]:
     """The tiles of one split, iterated anew at every evaluation."""
+    if config.task == 'frames':
+        return frames.eval_batches(config, split)
     from astro_gan.data.pipeline import EvalBatches
 
     dataset, devices = config.dataset, jax.device_count()
@@ -102,6 +104,8 @@ def _place() -> dict[str, int]:
 
 
 def _batch_factory(config: ConfigDict, source: Any, name: str, experiment: Experiment) -> Callable[[int], Any]:
+    if config.task == 'frames':
+        return lambda start_step: frames.train_batches(config, name, start_step)
     from astro_gan.data.pipeline import train_batches
 
     def batches(start_step: int) -> Iterator[Batch]:
@@ -159,8 +163,10 @@ def _train(config: ConfigDict, folder: Path) -> None:
     # Before anything slow: weights that are missing, or have to be downloaded. A begun run has its own.
     begun = any(folder.glob('checkpoints/*/[0-9]*'))
     initial = (lambda state: state) if begun else initial_state(config, _task(config), log)
-    source = _open_source(config, 'train', config.dataset.crop_size)
-    config = _count_epochs(config, len(source))
+    source = None
+    if config.task != 'frames':  # those are simulated
+        source = _open_source(config, 'train', config.dataset.crop_size)
+        config = _count_epochs(config, len(source))
     experiments = _stages(config, training=True)
     stages = [
         loop.Stage(

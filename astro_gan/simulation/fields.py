@@ -13,7 +13,9 @@ A field is a dict, of arrays in noise units and numbers:
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -132,11 +134,11 @@ def _random_galaxies(key: Array, size: int) -> Array:
 
 
 def _random_diffuse(key: Array, size: int) -> Array:
-    """Nebulosity in two fifths of the fields, from below the noise to 100 times it, less a part of its mean (the sky)."""
+    """Nebulosity in two fifths of the fields, from below the noise to 100 times it, less a part of what is everywhere (the sky)."""
     keys = jax.random.split(key, 6)
     level = jnp.where(_uniform(keys[0], 0, 1) < 0.6, 0, _log_uniform(keys[1], 0.3, 100))
     light = scenes.diffuse(keys[2], _uniform(keys[3], 2, 3.6), _uniform(keys[4], 0.2, 1.5), size)
-    return level * (light - _uniform(keys[5], 0, 1)) / OVERSAMPLING**2
+    return level * (light - _uniform(keys[5], 0, 1) * light.min()) / OVERSAMPLING**2
 
 
 def _plane(tilt: Array, size: int, pixels: int) -> Array:
@@ -209,10 +211,40 @@ def batch_key(seed: int, step: int) -> Array:
     return jax.random.fold_in(jax.random.key(seed), step)
 
 
-def batches(seed: int, start_step: int, **shape: int) -> Iterator[dict[str, np.ndarray]]:
-    """The batches of `make_batch` from a step on, with a leading axis of one device."""
-    step = start_step
-    while True:
-        batch = make_batch(batch_key(seed, step), **shape)
-        yield {name: np.asarray(values)[None] for name, values in batch.items()}
-        step += 1
+def _place(values: Any) -> Any:
+    """`[count, ...]` -> `[local devices, n, ...]`: this process's part."""
+    own = jax.local_device_count()
+    whole = values.reshape(jax.device_count(), -1, *values.shape[1:])
+    return whole[jax.process_index() * own :][:own]
+
+
+def batches(seed: int, start_step: int, *, count: int, **shape: int) -> Iterator[dict[str, Array]]:
+    """The batches of `make_batch` from a step on, `[devices, count / devices, ...]`."""
+    for step in itertools.count(start_step):
+        yield jax.tree.map(_place, make_batch(batch_key(seed, step), count=count, **shape))
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """Fields to measure a network on, iterated as often as wanted: as `batches`, with 'mask' and 'index'.
+
+    Attributes:
+        split: another number, other fields; none is of a training.
+        total: fields.
+        count: fields of a batch, a multiple of the devices; the last batch is filled up, with mask 0.
+        size, factor: see `make_batch`.
+    """
+
+    split: int
+    total: int
+    count: int
+    size: int
+    factor: int
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        key = jax.random.fold_in(batch_key(0, 2**31 - 1), self.split)  # trainings fold once, and count from 0
+        for start in range(0, self.total, self.count):
+            batch = make_batch(jax.random.fold_in(key, start), size=self.size, factor=self.factor, count=self.count)
+            index = np.arange(start, start + self.count, dtype=np.int32)
+            batch |= {'index': index, 'mask': (index < self.total).astype(np.float32)}
+            yield jax.tree.map(lambda values: _place(np.asarray(values)), batch)

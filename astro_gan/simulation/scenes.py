@@ -30,7 +30,9 @@ def points(x: Array, y: Array, flux: Array, size: int) -> Array:
     return jnp.matmul(rows.T, columns, precision=jax.lax.Precision.HIGHEST)
 
 
-def sersic(x: Array, y: Array, flux: Array, radius: Array, index: Array, ratio: Array, angle: Array, size: int) -> Array:
+def sersic(
+    x: Array, y: Array, flux: Array, radius: Array, index: Array, ratio: Array, angle: Array, size: int
+) -> Array:
     """Galaxies with a Sersic profile, each a number or `[k]`: the sum of them.
 
     Args:

@@ -1,0 +1,125 @@
+"""Frames: one in units of its noise in, the same sky through a narrower PSF and without noise out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from astro_gan import losses, metrics, summary
+from astro_gan.experiment import Batch, Experiment
+from astro_gan.models import make_generator
+from astro_gan.models.layers import bicubic_upsample
+from astro_gan.noise_units import CONDITIONS, to_network
+from astro_gan.simulation import fields
+from experiments import parts
+
+BASELINE = 'bicubic'
+HEADLINE = ('l1', 'l2', 'psnr')
+FACTORS = (1, 2)
+BLACK, WHITE = -3.0, 1e4  # noise units that pictures show as black and white, and between which errors count
+SPLITS = {'validation': 1, 'test': 2}
+
+
+def generator_fields(config: ConfigDict) -> dict[str, Any]:
+    """What `models.make_generator` needs to rebuild the generator, but for the arithmetic's precision."""
+    made = config.generator.to_dict() | {'factor': config.factor, 'channels': 1, 'conditions': CONDITIONS}
+    del made['name']
+    return made
+
+
+def display(x: jax.Array) -> jax.Array:
+    """Compressed frames `[N, H, W, 1]` -> gray RGB `[N, H, W, 3]` in [0, 1]."""
+    black, white = to_network(BLACK), to_network(WHITE)
+    return jnp.repeat(jnp.clip((x - black) / (white - black), 0.0, 1.0), 3, -1)
+
+
+def frame_metrics(prediction: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
+    """Errors of what `display` shows: `[N]` each."""
+    return metrics.distances(prediction, truth, '', ()) | {'psnr': metrics.psnr(prediction, truth)}
+
+
+def make(config: ConfigDict, stage_name: str, *, training: bool = True) -> Experiment:
+    """The record of the stage 'supervised' or 'adversarial'.
+
+    Raises:
+        ValueError: a setting is wrong.
+    """
+    parts.select(FACTORS, config.factor, 'factor')
+    parts.check_stage(config, stage_name)
+    parts.check_divisible(config, config.factor, 'factor')
+    generator = make_generator(
+        config.generator.name, **generator_fields(config), dtype=parts.PRECISIONS[config.precision]
+    )
+    stage, factor = config[stage_name], config.factor
+
+    def flux(prediction: jax.Array, batch: Any) -> jax.Array:
+        return stage.flux_weight * losses.flux(prediction, batch['target'], factor=factor)
+
+    size = config.dataset.crop_size // factor
+    return Experiment(
+        generator=generator,
+        discriminator=parts.discriminator(config),
+        generator_loss=parts.generator_loss(
+            config,
+            stage_name,
+            training=training,
+            picture=lambda batch, image: display(image),
+            extra={'flux': flux} if stage.flux_weight else None,
+        ),
+        discriminator_loss=parts.discriminator_loss(config, stage_name),
+        discriminator_input=lambda frame, image: image,
+        preprocess=lambda crop, seed: {},  # the fields are simulated
+        to_rgb=lambda frame, image: display(image),
+        baseline=lambda frame: display(bicubic_upsample(frame[..., :1], factor)),
+        input_shape=(size, size, 1 + CONDITIONS),
+        metrics=frame_metrics,
+        summarize=lambda table: (summary.summarize(table), []),
+        headline=HEADLINE,
+        **parts.optimizers(config, stage_name),
+    )
+
+
+def train_batches(config: ConfigDict, stage_name: str, start_step: int) -> Iterator[Batch]:
+    """Batches from a step on: all from (seed, step)."""
+    shape = {'size': config.dataset.crop_size // config.factor, 'factor': config.factor}
+    return fields.batches(config.seed, start_step, count=config[stage_name].batch_size, **shape)
+
+
+def eval_batches(config: ConfigDict, split: str) -> Iterable[Batch]:
+    """The held-out fields of a split: the same for every run, whatever its seed."""
+    devices = jax.device_count()
+    shape = {'size': config.dataset.eval_tile // config.factor, 'factor': config.factor}
+    count = -(-config.dataset.eval_batch_size // devices) * devices
+    return fields.HeldOut(SPLITS[split], total=config.dataset.eval_fields, count=count, **shape)
+
+
+def pretrained(config: ConfigDict, net: str) -> None:
+    """No network of this task starts from the weights of another one."""
+    del config, net
+
+
+def describe(config: ConfigDict) -> dict[str, Any]:
+    """The parts of an exported model's description that this task knows."""
+    return {
+        'task': 'frames',
+        'factor': config.factor,
+        'generator': {'name': config.generator.name, 'fields': generator_fields(config)},
+        'input': {
+            'channels': 1 + CONDITIONS,
+            'units': 'noise units, compressed (astro_gan.noise_units)',
+            'conditions': {'fwhm': list(fields.FWHM), 'correlation': list(fields.CORRELATION)},
+            'shape': ['batch', 'height', 'width', 1 + CONDITIONS],
+        },
+        'output': {
+            'channels': 1,
+            'units': 'noise units, compressed; surface brightness per pixel of the input',
+            'psf': {'shape': 'gaussian', 'ratio': fields.PSF_RATIO, 'least_fwhm_in_output_pixels': fields.LEAST_FWHM},
+            'shape': ['batch', f'{config.factor} height', f'{config.factor} width', 1],
+            'clipped': False,
+        },
+        'degradation': 'simulated (astro_gan.simulation)',
+    }
