@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import astro_gan
-from astro_gan.commands import apply, curate, dataset, export, fetch, models
+from astro_gan.commands import apply, curate, dataset, export, fetch, models, simulate
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -17,7 +17,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'astro_gan {astro_gan.__version__}')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     commands = parser.add_subparsers(metavar='COMMAND', required=True)
-    for module in (apply, models, export, fetch, curate, dataset):
+    for module in (apply, models, export, fetch, curate, dataset, simulate):
         module.add_to(commands)
     return parser
 

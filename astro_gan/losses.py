@@ -112,7 +112,7 @@ def flux(prediction: jax.Array, target: jax.Array, *, factor: int, sides: Sequen
     """
     frames = [from_network(x) / factor**2 for x in (prediction, target)]
     sums = [[to_network(_windows(frame, side * factor) / side) for frame in frames] for side in sides]
-    return sum((noise_units(2.0 * a, 2.0 * b) for a, b in sums), jnp.zeros(()))
+    return sum((noise_units(a, b) for a, b in sums), jnp.zeros(()))
 
 
 def _windows(x: jax.Array, side: int) -> jax.Array:

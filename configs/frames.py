@@ -15,15 +15,16 @@ def get_config(variant: str = 'default') -> ConfigDict:
     config = common.frames()
     config.name = 'frames'
 
-    config.generator.name = 'wdsr'
+    config.generator.name = 'frame_wdsr'
     config.generator.variant = 'b'  # a: 3x3 expansion; b: 1x1 expansion and a low-rank layer
     config.generator.features = 32
     config.generator.blocks = 8
     config.generator.expansion = config_dict.placeholder(int)  # None: the paper's 4 for a, 6 for b
     config.generator.low_rank = 0.8  # b only
     config.generator.bicubic_start = True  # the fresh network is bicubic interpolation
+    config.generator.scales = (0.7, 1.4, 2.8)  # sigmas (pixels) of the filters through which it sees the frame as well
 
-    config.supervised.steps = 10_000
+    config.supervised.steps = 7000
     config.supervised.learning_rate = 1.5e-3
     config.supervised.eval_every = 1000
 

@@ -12,6 +12,7 @@ import flax.linen as nn
 from astro_gan.models.backbones import insert_backbone
 from astro_gan.models.discriminators import SRGANDiscriminator
 from astro_gan.models.edsr import EDSR
+from astro_gan.models.frame_wdsr import FrameWDSR
 from astro_gan.models.lpips import load_lpips, lpips
 from astro_gan.models.patch_discriminators import PatchDiscriminator, ResNet50PatchDiscriminator
 from astro_gan.models.resnet import ResNet, load_resnet
@@ -26,6 +27,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     'srresnet': SRResNet,
     'edsr': EDSR,
     'wdsr': WDSR,
+    'frame_wdsr': FrameWDSR,
     'unet': UNet,
     'resnet18_unet': ResNetUNet,
 }
@@ -41,6 +43,7 @@ __all__ = [
     'EDSR',
     'GENERATORS',
     'WDSR',
+    'FrameWDSR',
     'PatchDiscriminator',
     'ResNet',
     'ResNet50PatchDiscriminator',

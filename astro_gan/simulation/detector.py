@@ -15,7 +15,7 @@ Array = jax.Array
 def correlate(noise: Array, correlation: Array) -> Array:
     """White noise -> noise of the same variance whose neighbours share `correlation` (0 to 0.7), as drizzling gives.
 
-    Taps (a, 1, a) along both axes: lag 1 has 2a / (1 + 2a^2), the diagonal its square, lag 2 half of (lag 1)^2 or less.
+    Taps (a, 1, a) along both axes: lag 1 has 2a / (1 + 2a^2), the diagonal its square, lag 2 a^2 / (1 + 2a^2).
     """
     a = correlation / (1 + jnp.sqrt(jnp.maximum(1 - 2 * correlation**2, 0)))
     for axis in (0, 1):
@@ -61,3 +61,23 @@ def saturate(light: Array, level: Array) -> Array:
     _, held = jax.lax.scan(spill, jnp.zeros(light.shape[1]), (held, beyond))
     _, held = jax.lax.scan(spill, jnp.zeros(light.shape[1]), (held, beyond), reverse=True)
     return held
+
+
+def expose(
+    key: Array, clean: Array, *, gain: Array, hits: Array, correlation: Array, level: Array, most_hits: int = 4
+) -> Array:
+    """A frame of the light `clean`: noise, cosmic rays, saturation.
+
+    Args:
+        key: PRNG key.
+        clean: noise units `[h, w]`.
+        gain: light of a pixel at which its Poisson noise is as large as all other noise.
+        hits: cosmic rays and hot pixels, as many of each, at most `most_hits`.
+        correlation: of the noise of neighbouring pixels, 0 to 0.7.
+        level: that a pixel can hold; infinity for no saturation.
+    """
+    noise_key, hit_key = jax.random.split(key)
+    white = jax.random.normal(noise_key, clean.shape) + cosmic_rays(hit_key, clean.shape, hits, most=most_hits)
+    noise = correlate(white, correlation) * jnp.sqrt(1 + jnp.maximum(clean, 0) / gain)
+    held = saturate(clean, level)
+    return jnp.where(held >= level, held, held + noise)

@@ -63,6 +63,11 @@ def observe(light: Array, transfer: Array, *, factor: int) -> tuple[Array, Array
     return clean, truth, fwhm
 
 
+def one_sigma(fwhm: Any) -> Any:
+    """The flux of a star that is one sigma when measured with its (Gaussian) PSF on white noise."""
+    return float(np.sqrt(4 * np.pi) * psf.SIGMA) * fwhm
+
+
 def _uniform(key: Array, low: Any, high: Any, shape: tuple[int, ...] = ()) -> Array:
     return jax.random.uniform(key, shape, minval=low, maxval=high)
 
@@ -74,7 +79,7 @@ def _log_uniform(key: Array, low: Any, high: Any, shape: tuple[int, ...] = ()) -
 def random_psf(key: Array, size: int) -> Array:
     """Gaussian (a fifth), seeing (two fifths) or a telescope in space (two fifths), of a width within FWHM."""
     keys = jax.random.split(key, 12)
-    # Of the light alone: integration over a pixel makes 0.75 to 1.2.
+    # Of the light alone; with the integration over pixels 0.75 becomes 1.1.
     width = _log_uniform(keys[0], 0.75, FWHM[1] - 0.05) * OVERSAMPLING
     ratio, angle = _uniform(keys[1], 0.8, 1), _uniform(keys[2], 0, 2 * jnp.pi)
     plain = psf.gaussian(width, size, ratio=ratio, angle=angle)
@@ -105,7 +110,7 @@ def random_stars(key: Array, most: int, size: int, fwhm: Array) -> tuple[Array, 
     beams = size**2 / jnp.maximum(fwhm, 2) ** 2
     count = jnp.where(_uniform(keys[0], 0, 1) < 0.1, 0, beams * _log_uniform(keys[1], 0.003, 1.0))
     slope = _uniform(keys[2], 1.4, 2.4)
-    unit = jnp.sqrt(2.27) * fwhm  # the flux that is one sigma when measured with the PSF
+    unit = one_sigma(fwhm)
     faintest, brightest = unit * _log_uniform(keys[3], 0.7, 20), unit * _log_uniform(keys[4], 100, 1e5)
     flux = jnp.minimum(faintest * _uniform(keys[5], 1e-7, 1, (most,)) ** (-1 / (slope - 1)), brightest)
     flux = jnp.where(jnp.arange(most) < count, flux, 0)
@@ -121,22 +126,28 @@ def random_stars(key: Array, most: int, size: int, fwhm: Array) -> tuple[Array, 
     return x, y, flux
 
 
+def one_galaxy(key: Array, size: int) -> Array:
+    """A galaxy on the fine grid: flux 30 to 1e5, half-light radius 0.5 to 10 pixels of the input, n 0.6 to 5."""
+    keys = jax.random.split(key, 6)
+    x, y = _uniform(keys[0], 0, size, (2,))
+    radius = _log_uniform(keys[1], 0.5, 10) * OVERSAMPLING
+    index, ratio, angle = _uniform(keys[2], 0.6, 5), _uniform(keys[3], 0.2, 1), _uniform(keys[4], 0, jnp.pi)
+    return scenes.sersic(x, y, _log_uniform(keys[5], 30, 1e5), radius, index, ratio, angle, size)
+
+
 def _random_galaxies(key: Array, size: int) -> Array:
     """Up to three galaxies in half of the fields, on the fine grid."""
-    keys = jax.random.split(key, 8)
+    keys = jax.random.split(key, 2 + GALAXIES)
     count = jnp.where(_uniform(keys[0], 0, 1) < 0.5, 0, jax.random.randint(keys[1], (), 1, GALAXIES + 1))
-    flux = _log_uniform(keys[2], 30, 1e5, (GALAXIES,)) * (jnp.arange(GALAXIES) < count)
-    x, y = _uniform(keys[3], 0, size, (2, GALAXIES))
-    radius = _log_uniform(keys[4], 0.5, 10, (GALAXIES,)) * OVERSAMPLING
-    index = _uniform(keys[5], 0.6, 5, (GALAXIES,))
-    ratio, angle = _uniform(keys[6], 0.2, 1, (GALAXIES,)), _uniform(keys[7], 0, jnp.pi, (GALAXIES,))
-    return scenes.sersic(x, y, flux, radius, index, ratio, angle, size)
+    there = jnp.arange(GALAXIES) < count
+    galaxies = (there[index] * one_galaxy(own, size) for index, own in enumerate(keys[2:]))
+    return sum(galaxies, jnp.zeros((size, size)))
 
 
 def _random_diffuse(key: Array, size: int) -> Array:
-    """Nebulosity in two fifths of the fields, from below the noise to 100 times it, less a part of what is everywhere (the sky)."""
+    """Nebulosity in three tenths of the fields, 0.3 to 100 noise units, less a part of what is everywhere (the sky)."""
     keys = jax.random.split(key, 6)
-    level = jnp.where(_uniform(keys[0], 0, 1) < 0.6, 0, _log_uniform(keys[1], 0.3, 100))
+    level = jnp.where(_uniform(keys[0], 0, 1) < 0.7, 0, _log_uniform(keys[1], 0.3, 100))
     light = scenes.diffuse(keys[2], _uniform(keys[3], 2, 3.6), _uniform(keys[4], 0.2, 1.5), size)
     return level * (light - _uniform(keys[5], 0, 1) * light.min()) / OVERSAMPLING**2
 
@@ -163,14 +174,12 @@ def random_field(key: Array, *, size: int, factor: int) -> Field:
     clean, truth = clean + _plane(tilt, size, size), truth + _plane(tilt, size, size * factor)
 
     some = jnp.where(_uniform(keys[5], 0, 1) < 0.3, _log_uniform(keys[6], 300, 1e5), jnp.inf)
-    held, truth = detector.saturate(clean, some), jnp.minimum(truth, some)
-    gain = _log_uniform(keys[7], 3, 300)
-    white = jax.random.normal(keys[8], (size, size))
-    hits = jnp.where(_uniform(keys[9], 0, 1) < 0.25, jax.random.randint(keys[10], (), 1, 4), 0)
-    white = white + detector.cosmic_rays(keys[11], (size, size), hits)
     correlation = jnp.where(_uniform(keys[12], 0, 1) < 0.5, 0, _uniform(keys[13], *CORRELATION))
-    noise = detector.correlate(white, correlation) * jnp.sqrt(1 + jnp.maximum(clean, 0) / gain)
-    frame = jnp.where(held >= some, held, held + noise)
+    hits = jnp.where(_uniform(keys[9], 0, 1) < 0.25, jax.random.randint(keys[10], (), 1, 4), 0)
+    frame = detector.expose(
+        keys[8], clean, gain=_log_uniform(keys[7], 3, 300), hits=hits, correlation=correlation, level=some
+    )
+    truth = jnp.minimum(truth, some)
     # A dead column, filled from both sides as the product does it.
     dead = jax.random.randint(keys[14], (), 0, size)
     filled = (jnp.roll(frame, 1, 1) + jnp.roll(frame, -1, 1)) / 2

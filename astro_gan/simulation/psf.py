@@ -137,3 +137,10 @@ def measured_fwhm(transfer: Array, size: int, *, reach: int = 32, finer: int = 4
     picture = jnp.roll(picture, (reach, reach), (0, 1))[: 2 * reach, : 2 * reach]
     picture = jax.image.resize(picture, (2 * reach * finer,) * 2, 'cubic')
     return jnp.sqrt((picture > picture.max() / 2).sum() * 4 / jnp.pi) / finer
+
+
+def enlarged(transfer: Array, old: int, new: int) -> Array:
+    """The same PSF on a larger grid, 0 beyond the old one."""
+    picture = jnp.fft.fftshift(jnp.fft.irfft2(transfer, (old, old)))
+    before = new // 2 - old // 2
+    return from_picture(jnp.fft.ifftshift(jnp.pad(picture, (before, new - old - before))))

@@ -17,7 +17,7 @@ def wrapped(size: int, centre: Array) -> Array:
 
 
 def _impulse(at: Array, size: int) -> Array:
-    """A unit impulse between pixels, `[k]` -> `[k, size]`: the periodic sinc, which any band-limited PSF takes as exact."""
+    """A unit impulse between pixels, `[k]` -> `[k, size]`: the periodic sinc, exact for any PSF the grid can hold."""
     distance = wrapped(size, at)
     near = jnp.abs(distance) < 1e-4
     safe = jnp.where(near, 0.5, distance)
