@@ -27,6 +27,7 @@ SPLITS = {'validation': 1, 'test': 2}
 def generator_fields(config: ConfigDict) -> dict[str, Any]:
     """What `models.make_generator` needs to rebuild the generator, but for the arithmetic's precision."""
     made = config.generator.to_dict() | {'factor': config.factor}
+    made['scales'] = list(made['scales'])  # as a description has it
     del made['name']
     return made
 
