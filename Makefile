@@ -5,13 +5,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONFIG ?= configs/wdsr.py
 
-.PHONY: run test study lint types lock clean
+.PHONY: run test wheel docs study lint types lock clean
 
 run: $(VENV)/installed
 	$(BIN)/python main.py --config=$(CONFIG)
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+# The wheel in an empty environment, with the core's packages only.
+wheel:
+	PYTHON=$(PYTHON) tests/wheel.sh
+
+# The site in build/site; a link that leads nowhere is an error.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # What the report's results chapter compares, trained and written up in docs/study; STUDY='--astro DIR --natural DIR'.
 study: $(VENV)/installed

@@ -7,10 +7,15 @@ import os
 import shlex
 import sys
 
-from absl import app, flags, logging
-from ml_collections import config_flags
+from astro_gan import extras
 
-from experiments.settings import explain_flag_error
+try:
+    from absl import app, flags, logging
+    from ml_collections import config_flags
+
+    from experiments.settings import explain_flag_error
+except ModuleNotFoundError as error:
+    sys.exit(f'error: {extras.explain("main.py", error)}')
 
 CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Config file, with a variant after a colon: configs/wdsr.py:smoke', lock_config=True
@@ -51,7 +56,7 @@ def main(_: list[str]) -> None:
     import jax
 
     from astro_gan.loop import Interrupted
-    from experiments import runner
+    from experiments import run
 
     workdir = os.path.expanduser(WORKDIR.value or f'runs/{CONFIG.value.name}')
     python = os.path.relpath(sys.executable)
@@ -59,7 +64,7 @@ def main(_: list[str]) -> None:
     try:
         if PROCESS_COUNT.value > 1:
             jax.distributed.initialize(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value)
-        getattr(runner, MODE.value)(CONFIG.value, workdir)
+        getattr(run, MODE.value)(CONFIG.value, workdir)
     except Interrupted as stop:
         print(f'{stop}; everything is saved. To go on: {again}', flush=True)
         sys.exit(128 + stop.signum)

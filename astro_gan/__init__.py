@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from astro_gan.xla_flags import set_flags
+
 __version__ = '0.1.0'
 __all__ = ['load_model']
+
+set_flags()  # before JAX is imported
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ leaves the earlier checkpoints as they were; the next start removes what was lef
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shutil
 from pathlib import Path
@@ -17,15 +18,16 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from astro_gan import hosts
+from astro_gan.errors import UserError
 from astro_gan.state import GANState
 
+FIELDS = tuple(field.name for field in dataclasses.fields(GANState))
 SPARE_BYTES = 2**20  # for Orbax's own files, and the logs that a run writes besides
 
 
 def _score(metrics: dict[str, float]) -> float:
-    """Higher is better; a value that is not finite must never count as the best."""
-    score = metrics['score']
-    return score if math.isfinite(score) else -math.inf
+    """Higher is better."""
+    return metrics['score']
 
 
 def open_manager(directory: str | Path, *, read_only: bool = False) -> ocp.CheckpointManager:
@@ -44,7 +46,9 @@ def open_manager(directory: str | Path, *, read_only: bool = False) -> ocp.Check
         # The step donates the state's buffers, so a save has to be done with them before the next step starts.
         enable_async_checkpointing=False,
     )
-    return ocp.CheckpointManager(Path(directory).absolute(), options=options)
+    # Named here, so that a checkpoint can be asked what it holds before it is read.
+    handlers = {'state': ocp.StandardCheckpointHandler(), 'progress': ocp.JsonCheckpointHandler()}
+    return ocp.CheckpointManager(Path(directory).absolute(), options=options, item_handlers=handlers)
 
 
 def save(manager: ocp.CheckpointManager, state: GANState, progress: dict[str, Any], score: float | None) -> None:
@@ -54,7 +58,8 @@ def save(manager: ocp.CheckpointManager, state: GANState, progress: dict[str, An
         manager: from `open_manager`.
         state: on all hosts alike.
         progress: what the loop has to know to go on (not arrays).
-        score: higher is better; None for a save without an evaluation, which never counts as the best.
+        score: higher is better; None for a save without an evaluation. That, or one that is not finite, never counts as
+            the best.
 
     Raises:
         OSError: too little space is left on the disk; the earlier checkpoints are intact.
@@ -72,36 +77,54 @@ def save(manager: ocp.CheckpointManager, state: GANState, progress: dict[str, An
             'the earlier ones are kept: make room, and start the same command again'
         )
     args = ocp.args.Composite(state=ocp.args.StandardSave(state), progress=ocp.args.JsonSave(progress))
-    manager.save(step, args=args, metrics=None if score is None else {'score': score}, force=True)
+    metrics = None if score is None or not math.isfinite(score) else {'score': score}
+    manager.save(step, args=args, metrics=metrics, force=True)
 
 
 def latest_step(manager: ocp.CheckpointManager) -> int | None:
     """The latest step that is saved, None without any.
 
     Raises:
-        ValueError: the hosts see different checkpoints.
+        UserError: the hosts see different checkpoints.
     """
     latest = manager.latest_step()
     seen = hosts.gather(-1 if latest is None else latest)
     if len(set(seen)) > 1:
-        raise ValueError(f'{manager.directory}: the hosts see different checkpoints; they need one shared --workdir')
+        raise UserError(f'{manager.directory}: the hosts see different checkpoints; they need one shared --workdir')
     return latest
 
 
 def restore(manager: ocp.CheckpointManager, like: GANState, step: int) -> tuple[GANState, dict[str, Any]]:
     """The state (as numpy arrays, so that any set of devices can take it) and the progress saved at `step`.
 
+    A checkpoint from before there were averaged batch statistics has the latest ones in their place.
+
     Raises:
-        ValueError: the checkpoint does not fit `like`: it comes from another config, or is damaged.
+        UserError: the checkpoint does not fit `like`: it comes from another config, or is damaged.
     """
-    target = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(target), progress=ocp.args.JsonRestore())
+    target = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), {f: getattr(like, f) for f in FIELDS})
     try:
+        if not (averaged := 'ema_batch_stats' in manager.item_metadata(step)['state']):
+            del target['ema_batch_stats']
+        args = ocp.args.Composite(state=ocp.args.StandardRestore(target), progress=ocp.args.JsonRestore())
         restored = manager.restore(step, args=args)
     except Exception as error:  # Orbax raises many kinds, each with a page of text
         reason = str(error).strip().splitlines()[0][:200]
-        raise ValueError(
+        raise UserError(
             f'{manager.directory}/{step}: this checkpoint cannot be read with these settings ({reason}); '
             'choose another --workdir, or the settings that it was made with'
         ) from error
-    return restored.state, restored.progress
+    state = restored.state
+    latest = {} if averaged else {'ema_batch_stats': state['generator'].batch_stats}
+    return GANState(**state, **latest), restored.progress
+
+
+def latest_progress(directory: Path) -> dict[str, Any] | None:
+    """The progress saved with the latest checkpoint below `directory`, without its arrays; None without any."""
+    if not directory.is_dir():
+        return None
+    with open_manager(directory, read_only=True) as manager:
+        step = latest_step(manager)
+        if step is None:
+            return None
+        return manager.restore(step, args=ocp.args.Composite(progress=ocp.args.JsonRestore())).progress

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 import astro_gan
-from astro_gan.commands import apply, curate, dataset, export, fetch, models, simulate
+from astro_gan import commands, extras
+from astro_gan.commands import apply, curate, dataset, export, fetch, import_weights, models, simulate
+from astro_gan.errors import UserError
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -16,27 +22,74 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog='astro-gan', description=astro_gan.__doc__)
     parser.add_argument('--version', action='version', version=f'astro_gan {astro_gan.__version__}')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
-    commands = parser.add_subparsers(metavar='COMMAND', required=True)
-    for module in (apply, models, export, fetch, curate, dataset, simulate):
-        module.add_to(commands)
+    subparsers = parser.add_subparsers(metavar='COMMAND', dest='command', required=True)
+    for module in (apply, models, export, import_weights, fetch, curate, dataset, simulate):
+        module.add_to(subparsers)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
+    _repair_streams()
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # for the commands that use TensorFlow
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
     arguments = make_parser().parse_args(argv)
     try:
-        return arguments.run(arguments)
+        with _ended_by_sigterm():
+            status = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
     except BrokenPipeError:  # the reader of a pipe has left: `astro-gan models | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        commands.mute(sys.stdout)
         return 1
     except KeyboardInterrupt:
-        print('stopped; finished files are kept, unfinished ones are gone', file=sys.stderr)
+        commands.say('stopped; finished files are kept, unfinished ones are gone', sys.stderr)
         return 130
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        if arguments.debug:
+    except Exception as error:
+        line = _explain(arguments.command, error)
+        if arguments.debug or not line:
             raise
-        print(f'error: {" ".join(str(error).split()) or "out of memory"}', file=sys.stderr)
+        commands.say(f'error: {line}', sys.stderr)
         return 1
+
+
+def _explain(command: str, error: Exception) -> str:
+    """One line for what a user can change; '' for a bug, which keeps its traceback."""
+    if isinstance(error, ModuleNotFoundError):
+        return extras.explain(command, error)
+    if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
+        return 'out of memory'
+    if isinstance(error, FileNotFoundError) and error.errno and error.filename is None:
+        return 'the working folder is gone; change to another one'
+    if isinstance(error, UserError | OSError):
+        return ' '.join(str(error).split()) or type(error).__name__
+    return ''
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """A job that is told to end leaves nothing half written."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _repair_streams() -> None:
+    """Standard streams that are closed lead nowhere, lest a result be opened in their place and written into.
+
+    Characters that a terminal cannot show are escaped.
+    """
+    with contextlib.suppress(OSError):
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:
+            pass
+        os.close(descriptor)
+    sys.stdout = sys.stdout or open(os.devnull, 'w')  # noqa: SIM115 (open as long as the program runs)
+    sys.stderr = sys.stderr or open(os.devnull, 'w')  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == 'strict':
+            stream.reconfigure(errors='backslashreplace')

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from astro_gan.experiment import Batch, Experiment
 from astro_gan.images import comparison_grid
+from astro_gan.task import Batch, Task
 
 
 def evaluate(
@@ -35,21 +35,21 @@ def choose_samples(batches: Iterable[Batch], count: int) -> dict[str, np.ndarray
     return {'input': np.stack([item[2] for item in best]), 'target': np.stack([item[3] for item in best])}
 
 
-def make_predict(experiment: Experiment) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
+def make_predict(task: Task) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
     """`(params, batch_stats, inputs [n, h, w, C]) -> [n, H, W, 3]` in [0, 1], on this host alone."""
 
     @jax.jit
     def apply(params: Any, batch_stats: Any, images: jax.Array) -> jax.Array:
         variables = {'params': params, 'batch_stats': batch_stats}
-        return experiment.to_rgb(images, experiment.generator.apply(variables, images, train=False))
+        return task.to_rgb(images, task.generator.apply(variables, images, train=False))
 
     return lambda params, batch_stats, images: np.asarray(apply(*jax.device_get((params, batch_stats)), images))
 
 
-def sample_picture(experiment: Experiment, samples: dict[str, np.ndarray], outputs: list[np.ndarray]) -> np.ndarray:
+def sample_picture(task: Task, samples: dict[str, np.ndarray], outputs: list[np.ndarray]) -> np.ndarray:
     """Rows of input | baseline | outputs | truth, uint8 `[H, W, 3]`; a gray input is the baseline itself."""
     images = samples['input']
-    columns = [experiment.baseline(images), *outputs, experiment.to_rgb(images, samples['target'])]
+    columns = [task.baseline(images), *outputs, task.to_rgb(images, samples['target'])]
     if images.shape[-1] == 3 and samples['target'].shape[-1] == 3:
         columns.insert(0, images)
     return comparison_grid([np.asarray(column) for column in columns])

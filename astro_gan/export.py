@@ -18,11 +18,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,19 +32,18 @@ import numpy as np
 import safetensors.numpy
 
 import astro_gan
+from astro_gan import extras
+from astro_gan.errors import UserError
 from astro_gan.export_forms import FORMS, NEEDED, TOLERANCE, greatest_difference
-from astro_gan.model import FORMAT, Model, Network, read_description
+from astro_gan.inference.exported import FORMAT, read_description
+from astro_gan.inference.network import Network
+from astro_gan.model import Model
 from astro_gan.models import make_generator
-
-# What a chain's description takes over from its parts' and what it leaves to them.
-_OF_PARTS = (
-    ('task', 'factor', 'generator', 'input', 'output', 'reduction', 'name')
-    + ('training_data', 'degradation', 'metrics', 'licence')
-)  # fmt: skip
 
 
 def _flatten(model: Model, dtype: Any) -> dict[str, np.ndarray]:
-    tree = {str(at): own for at, own in enumerate(model.variables)} if model.task == 'enhance' else model.variables[0]
+    chain = 'parts' in model.description
+    tree = {str(at): own for at, own in enumerate(model.variables)} if chain else model.variables[0]
     flat = flax.traverse_util.flatten_dict(tree, sep='/')
     return {name: np.ascontiguousarray(value, dtype) for name, value in flat.items()}
 
@@ -72,38 +70,15 @@ def export_model(
     return write_model(Model(description, (Network(description, generator, variables),)), directory, overwrite=True)
 
 
-def join(models: Sequence[Model], name: str = '') -> Model:
-    """Several models, applied one after the other, as one: a colorizer and what enlarges its pictures.
-
-    Raises:
-        ValueError: a colorizer comes second, or none comes first.
-    """
-    networks = tuple(network for model in models for network in model.networks)
-    if [network.colorizes for network in networks] != [True] + [False] * (len(networks) - 1) or len(networks) < 2:
-        names = ' + '.join(model.name for model in models)
-        raise ValueError(f'{names}: a fused model is one colorizer followed by super-resolution models')
-    parts = [{key: network.description[key] for key in _OF_PARTS if key in network.description} for network in networks]
-    description = {
-        'task': 'enhance',
-        'name': name or '+'.join(model.name for model in models),
-        'factor': int(np.prod([network.factor for network in networks])),
-        'input': networks[0].description['input'],
-        'output': networks[-1].description['output'],
-        'parts': parts,
-        'weights': {'parts': [model.description['weights'] for model in models if 'weights' in model.description]},
-    }
-    return Model(description, networks)
-
-
 def to_half(model: Model) -> Model:
     """The model with its weights rounded to float16 (and still kept as float32).
 
     Raises:
-        ValueError: a weight is beyond the range of float16.
+        UserError: a weight is beyond the range of float16.
     """
     for name, value in _flatten(model, np.float32).items():
         if np.abs(value).max(initial=0) > np.finfo(np.float16).max:
-            raise ValueError(f'{model.name}: {name} is beyond the range of float16; export its weights as float32')
+            raise UserError(f'{model.name}: {name} is beyond the range of float16; export its weights as float32')
     networks = [
         Network(
             network.description,
@@ -135,15 +110,13 @@ def write_model(
         on `export_forms.sample_images`.
 
     Raises:
-        ValueError: `directory` exists, and may not or shall not be replaced; unknown form; a package is missing.
-        RuntimeError: the written form does not agree with the model.
+        UserError: `directory` exists, and may not or shall not be replaced; unknown form; a package is missing.
+        UserError: the written form does not agree with the model.
         OSError: the directory cannot be written.
     """
     if form not in FORMS:
-        raise ValueError(f'form {form!r} is unknown; valid are {", ".join(FORMS)}')
-    missing = [name for name in NEEDED.get(form, ()) if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ValueError(f"{form} needs {' and '.join(missing)}, not installed here: pip install 'astro_gan[{form}]'")
+        raise UserError(f'form {form!r} is unknown; valid are {", ".join(FORMS)}')
+    extras.need(f'the form {form}', *NEEDED.get(form, ()))
     directory = Path(directory)
     _check_target(directory, overwrite)
     tensors = _flatten(model, dtype)
@@ -157,7 +130,7 @@ def write_model(
         _write_description(folder, described)
         difference = greatest_difference(model, FORMS[form](model, folder, weights))
         if not difference <= TOLERANCE:
-            raise RuntimeError(f'{directory}: the exported forms differ by {difference:.1e}; nothing was exported')
+            raise UserError(f'{directory}: the exported forms differ by {difference:.1e}; nothing was exported')
         files = {name: digest for name, digest in _digests(folder).items() if name != 'model.json'}
         _write_description(folder, {**described, 'files': files})
     return directory, difference
@@ -168,21 +141,19 @@ def _write_description(folder: Path, description: dict[str, Any]) -> None:
 
 
 def _check_target(directory: Path, overwrite: bool) -> None:
-    """ValueError unless `directory` can be made, or is an export with nothing else in it and may be replaced."""
+    """UserError unless `directory` can be made, or is an export with nothing else in it and may be replaced."""
     if not os.path.lexists(directory):
         return
     try:
         description = read_description(directory)
     except ValueError as error:
-        raise ValueError(f'{directory}: exists and is no exported model; choose another directory') from error
+        raise UserError(f'{directory}: exists and is no exported model; choose another directory') from error
     known = {'model.json', 'weights.safetensors', 'model.stablehlo', *_files(description)}
     for path in sorted(directory.rglob('*')):
         if not path.is_dir() and path.relative_to(directory).as_posix() not in known:
-            raise ValueError(f'{path}: not written by an export, and would be lost; move it away first')
+            raise UserError(f'{path}: not written by an export, and would be lost; move it away first')
     if not overwrite:
-        raise ValueError(
-            f'{directory}: holds an exported model; choose another directory, or --overwrite to replace it'
-        )
+        raise UserError(f'{directory}: holds an exported model; choose another directory, or --overwrite to replace it')
 
 
 @contextlib.contextmanager
@@ -227,12 +198,12 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def check_files(directory: Path) -> None:
-    """Compare an exported model's files with the hashes in its description; ValueError names the first that differs."""
+    """Compare an exported model's files with the hashes in its description; UserError names the first that differs."""
     found = _digests(directory)
     for name, digest in _files(read_description(directory)).items():
         if name not in found:
-            raise ValueError(f'{directory / name}: missing; export the model again')
+            raise UserError(f'{directory / name}: missing; export the model again')
         if found[name] != digest:
-            raise ValueError(
+            raise UserError(
                 f'{directory / name}: does not match the hash in model.json; it was changed or damaged: export again'
             )

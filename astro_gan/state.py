@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from astro_gan.experiment import Experiment
+from astro_gan.task import Stage, Task
 
 
 class NetState(flax.struct.PyTreeNode):
@@ -24,7 +24,8 @@ class NetState(flax.struct.PyTreeNode):
 class GANState(flax.struct.PyTreeNode):
     """Both networks from step 0, so that every stage has the same tree; a supervised stage leaves one alone.
 
-    `skipped` counts the steps in a row, up to now, whose loss or gradient was not finite.
+    `skipped` counts the steps in a row, up to now, whose loss or gradient was not finite. `ema_params` are the averaged
+    weights of the generator, which are measured and handed on, `ema_batch_stats` its statistics averaged alike.
     """
 
     step: jax.Array
@@ -32,6 +33,7 @@ class GANState(flax.struct.PyTreeNode):
     generator: NetState
     discriminator: NetState
     ema_params: Any
+    ema_batch_stats: Any
 
 
 def _create_net(module: Any, tx: optax.GradientTransformation, key: jax.Array, spec: jax.ShapeDtypeStruct) -> NetState:
@@ -40,60 +42,61 @@ def _create_net(module: Any, tx: optax.GradientTransformation, key: jax.Array, s
     return NetState(params=params, batch_stats=variables.pop('batch_stats', {}), opt_state=tx.init(params))
 
 
-def _create_state(experiment: Experiment, input_spec: jax.ShapeDtypeStruct, key: jax.Array) -> GANState:
+def _create_state(task: Task, stage: Stage, key: jax.Array) -> GANState:
     generator_key, discriminator_key = jax.random.split(key)
-    generator = _create_net(experiment.generator, experiment.generator_tx, generator_key, input_spec)
+    input_spec = jax.ShapeDtypeStruct((1, *task.input_shape), jnp.float32)
+    generator = _create_net(task.generator, stage.generator_tx, generator_key, input_spec)
     variables = {'params': generator.params, 'batch_stats': generator.batch_stats}
 
     def discriminator_input(x: jax.Array) -> jax.Array:
-        output: Any = experiment.generator.apply(variables, x, train=False)
-        return experiment.discriminator_input(x, output)
+        output: Any = task.generator.apply(variables, x, train=False)
+        return task.discriminator_input(x, output)
 
     return GANState(
         step=jnp.zeros((), jnp.int32),
         skipped=jnp.zeros((), jnp.int32),
         generator=generator,
         discriminator=_create_net(
-            experiment.discriminator,
-            experiment.discriminator_tx,
+            task.discriminator,
+            stage.discriminator_tx,
             discriminator_key,
             jax.eval_shape(discriminator_input, input_spec),
         ),
         ema_params=generator.params,
+        ema_batch_stats=generator.batch_stats,
     )
 
 
-def create_state(experiment: Experiment, key: jax.Array, input_spec: jax.ShapeDtypeStruct) -> GANState:
+def create_state(task: Task, stage: Stage, key: jax.Array) -> GANState:
     """A fresh state.
 
     Args:
-        experiment: the stage that training starts with.
+        task: its networks, and the shape of their input.
+        stage: that training starts with.
         key: PRNG key; both networks' initial weights derive from it.
-        input_spec: shape `[n, h, w, C]` and dtype of a generator input; the discriminator's follows from it.
 
     Returns:
         The state as numpy arrays: no buffer is shared, as donating it demands.
     """
     # Runs once: optimizing the code of the random numbers takes the compiler ten times longer than running them.
     options = {'xla_backend_optimization_level': 0}
-    create = jax.jit(functools.partial(_create_state, experiment, input_spec), compiler_options=options)
+    create = jax.jit(functools.partial(_create_state, task, stage), compiler_options=options)
     return jax.device_get(create(key))
 
 
-def state_shape(experiment: Experiment, input_spec: jax.ShapeDtypeStruct) -> GANState:
+def state_shape(task: Task, stage: Stage) -> GANState:
     """The shapes and dtypes of `create_state`'s result, without computing it."""
-    return jax.eval_shape(functools.partial(_create_state, experiment, input_spec), jax.random.key(0))
+    return jax.eval_shape(functools.partial(_create_state, task, stage), jax.random.key(0))
 
 
-def start_stage(state: GANState, experiment: Experiment) -> GANState:
+def start_stage(state: GANState, stage: Stage) -> GANState:
     """The state (numpy arrays) that a further stage starts from: averaged generator weights, both optimizers afresh."""
     return state.replace(
         skipped=jnp.zeros((), jnp.int32),
         generator=state.generator.replace(
             params=state.ema_params,
-            opt_state=experiment.generator_tx.init(state.ema_params),
+            batch_stats=state.ema_batch_stats,
+            opt_state=stage.generator_tx.init(state.ema_params),
         ),
-        discriminator=state.discriminator.replace(
-            opt_state=experiment.discriminator_tx.init(state.discriminator.params)
-        ),
+        discriminator=state.discriminator.replace(opt_state=stage.discriminator_tx.init(state.discriminator.params)),
     )

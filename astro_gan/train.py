@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from astro_gan.experiment import Batch, Experiment, Terms
 from astro_gan.state import GANState, NetState
+from astro_gan.task import Batch, Stage, Task, Terms
 
 AXIS = 'batch'  # the name of the device axis; cross-replica batch norm averages over it too
 
@@ -45,8 +45,11 @@ def _logits(module: Any, params: Any, batch_stats: Any, images: jax.Array) -> tu
     return jax.lax.all_gather(logits, AXIS, tiled=True), batch_stats
 
 
-def _update(net: NetState, tx: optax.GradientTransformation, grads: Any, batch_stats: Any) -> NetState:
-    updates, opt_state = tx.update(grads, net.opt_state, net.params)
+def _update(
+    net: NetState, tx: optax.GradientTransformation, grads: Any, batch_stats: Any, stage_step: jax.Array
+) -> NetState:
+    tx = optax.with_extra_args_support(tx)
+    updates, opt_state = tx.update(grads, net.opt_state, net.params, stage_step=stage_step)
     return NetState(
         params=optax.apply_updates(net.params, updates),
         batch_stats=jax.lax.pmean(batch_stats, AXIS),
@@ -71,20 +74,21 @@ def gradient_penalty(
 
 
 def _discriminator_grads(
-    experiment: Experiment, net: NetState, key: jax.Array, real: jax.Array, fake: jax.Array
+    task: Task, stage: Stage, net: NetState, key: jax.Array, real: jax.Array, fake: jax.Array
 ) -> tuple[Any, Any, Terms]:
     """Gradients, new batch statistics and named terms of one discriminator update."""
-    assert experiment.discriminator_loss is not None
+    assert stage.discriminator_loss is not None
+    discriminator_loss = stage.discriminator_loss
 
     def loss_fn(params: Any) -> tuple[jax.Array, tuple[Any, Terms]]:
-        real_logits, stats = _logits(experiment.discriminator, params, net.batch_stats, real)
-        fake_logits, stats = _logits(experiment.discriminator, params, stats, fake)
-        loss, terms = experiment.discriminator_loss(real_logits, fake_logits)  # type: ignore[misc]
-        if experiment.gradient_penalty:
+        real_logits, stats = _logits(task.discriminator, params, net.batch_stats, real)
+        fake_logits, stats = _logits(task.discriminator, params, stats, fake)
+        loss, terms = discriminator_loss(real_logits, fake_logits)
+        if stage.gradient_penalty:
             penalty = gradient_penalty(
-                lambda images: _apply(experiment.discriminator, params, net.batch_stats, images)[0], key, real, fake
+                lambda images: _apply(task.discriminator, params, net.batch_stats, images)[0], key, real, fake
             )
-            loss = loss + experiment.gradient_penalty * penalty
+            loss = loss + stage.gradient_penalty * penalty
             terms = terms | {'discriminator/gradient_penalty': penalty}
         return loss, (stats, terms | {'discriminator/loss': loss})
 
@@ -94,7 +98,7 @@ def _discriminator_grads(
 
 
 def make_train_step(
-    experiment: Experiment, *, ema_decay: float, seed: int, update_generator: bool = True
+    task: Task, stage: Stage, *, seed: int, first_step: int = 0, update_generator: bool = True
 ) -> Callable[[GANState, Batch], tuple[GANState, Terms]]:
     """The training step `(state, batch [devices, n, ...]) -> (state, scalars)`; the given state is donated.
 
@@ -104,21 +108,23 @@ def make_train_step(
     A step whose loss or gradient is not finite changes nothing but `step` and `skipped`.
 
     Args:
-        experiment: the stage.
-        ema_decay: decay of the averaged generator weights; it warms up as min(decay, (1 + step) / (10 + step)).
+        task: its networks.
+        stage: its losses and optimizers; `ema_decay` warms up as min(decay, (1 + step) / (10 + step)).
         seed: together with the step and the device it determines all randomness.
+        first_step: of the stage; its optimizers get `stage_step`, how many came before in the stage, skipped or not.
         update_generator: False makes the extra critic steps of a Wasserstein GAN.
     """
-    adversarial = experiment.discriminator_loss is not None
+    adversarial = stage.discriminator_loss is not None
 
     def step_fn(state: GANState, batch: Batch) -> tuple[GANState, Terms]:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), jax.lax.axis_index(AXIS))
         generator_key, penalty_key = jax.random.split(key)
         generator, discriminator = state.generator, state.discriminator
+        stage_step = state.step - first_step
         terms: Terms = {}
 
         def generate(params: Any) -> tuple[jax.Array, Any]:
-            return _apply(experiment.generator, params, generator.batch_stats, batch['input'], generator_key)
+            return _apply(task.generator, params, generator.batch_stats, batch['input'], generator_key)
 
         if update_generator:
             prediction, pullback, generator_stats = jax.vjp(generate, generator.params, has_aux=True)
@@ -126,10 +132,10 @@ def make_train_step(
             prediction, _ = generate(generator.params)
 
         if adversarial:
-            real = experiment.discriminator_input(batch['input'], batch['target'])
-            fake = experiment.discriminator_input(batch['input'], jax.lax.stop_gradient(prediction))
-            grads, stats, new_terms = _discriminator_grads(experiment, discriminator, penalty_key, real, fake)
-            discriminator = _update(discriminator, experiment.discriminator_tx, grads, stats)
+            real = task.discriminator_input(batch['input'], batch['target'])
+            fake = task.discriminator_input(batch['input'], jax.lax.stop_gradient(prediction))
+            grads, stats, new_terms = _discriminator_grads(task, stage, discriminator, penalty_key, real, fake)
+            discriminator = _update(discriminator, stage.discriminator_tx, grads, stats, stage_step)
             terms |= new_terms
 
         if update_generator:
@@ -138,25 +144,28 @@ def make_train_step(
                 real_logits = fake_logits = None
                 if adversarial:
                     net = discriminator
-                    fake = experiment.discriminator_input(batch['input'], prediction)
-                    fake_logits, _ = _logits(experiment.discriminator, net.params, net.batch_stats, fake)
+                    fake = task.discriminator_input(batch['input'], prediction)
+                    fake_logits, _ = _logits(task.discriminator, net.params, net.batch_stats, fake)
                     # Most losses ignore the real logits; the compiler then drops this pass.
-                    real_logits, _ = _logits(experiment.discriminator, net.params, net.batch_stats, real)
-                return experiment.generator_loss(prediction, batch, real_logits, fake_logits)
+                    real_logits, _ = _logits(task.discriminator, net.params, net.batch_stats, real)
+                return stage.generator_loss(prediction, batch, real_logits, fake_logits)
 
             (loss, new_terms), cotangent = jax.value_and_grad(loss_fn, has_aux=True)(prediction)
             grads = jax.lax.pmean(pullback(cotangent)[0], AXIS)
-            generator = _update(generator, experiment.generator_tx, grads, generator_stats)
+            generator = _update(generator, stage.generator_tx, grads, generator_stats, stage_step)
             terms |= new_terms | {'generator/loss': loss, 'generator/gradient_norm': optax.tree.norm(grads)}
 
-        decay = jnp.minimum(ema_decay, (1.0 + state.step) / (10.0 + state.step))
-        ema_params = state.ema_params
+        decay = jnp.minimum(stage.ema_decay, (1.0 + state.step) / (10.0 + state.step))
+        ema = state.ema_params, state.ema_batch_stats
         if update_generator:
-            ema_params = jax.tree.map(lambda a, b: a + (1.0 - decay) * (b - a), ema_params, generator.params)
+            now = generator.params, generator.batch_stats
+            ema = jax.tree.map(lambda a, b: a + (1.0 - decay) * (b - a), ema, now)
 
         terms = jax.lax.pmean(terms, AXIS)
         finite = jnp.isfinite(sum(terms.values(), start=jnp.zeros(())))
-        candidate = state.replace(generator=generator, discriminator=discriminator, ema_params=ema_params)
+        candidate = state.replace(
+            generator=generator, discriminator=discriminator, ema_params=ema[0], ema_batch_stats=ema[1]
+        )
         kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), candidate, state)
         skipped = jnp.where(finite, 0, state.skipped + 1)
         return kept.replace(step=state.step + 1, skipped=skipped), terms | {'skipped': 1.0 - finite}
@@ -164,7 +173,7 @@ def make_train_step(
     return jax.pmap(step_fn, axis_name=AXIS, in_axes=(None, 0), out_axes=(None, None), donate_argnums=0)
 
 
-def make_eval_step(experiment: Experiment, *, baseline: bool = False) -> Callable[[Any, Any, Batch], Terms]:
+def make_eval_step(task: Task, *, baseline: bool = False) -> Callable[[Any, Any, Batch], Terms]:
     """The evaluation step `(params, batch_stats, batch [devices, n, ...]) -> dict of per-tile arrays [devices n, ...]`.
 
     Besides the metrics the result holds the batch's 'mask' and 'index', in the same order; it is the same on every
@@ -172,14 +181,14 @@ def make_eval_step(experiment: Experiment, *, baseline: bool = False) -> Callabl
     """
 
     def step_fn(params: Any, batch_stats: Any, batch: Batch) -> Terms:
-        truth = experiment.to_rgb(batch['input'], batch['target'])
+        truth = task.to_rgb(batch['input'], batch['target'])
         if baseline:
-            prediction = experiment.baseline(batch['input'])
+            prediction = task.baseline(batch['input'])
         else:
             variables = {'params': params, 'batch_stats': batch_stats}
-            output = experiment.generator.apply(variables, batch['input'], train=False)
-            prediction = experiment.to_rgb(batch['input'], output)
-        result = experiment.metrics(prediction, truth)
+            output = task.generator.apply(variables, batch['input'], train=False)
+            prediction = task.to_rgb(batch['input'], output)
+        result = task.metrics(prediction, truth)
         result |= {'mask': batch['mask'], 'index': batch['index']}
         return jax.lax.all_gather(result, AXIS, tiled=True)
 

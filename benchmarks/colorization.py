@@ -35,21 +35,21 @@ def measure(name: str, size: int, stage: str) -> dict[str, Any]:
     from astro_gan.state import create_state
     from astro_gan.train import make_train_step, replicate
     from experiments import colorization
-    from experiments.start import initial_state
+    from experiments.initial import initial_state
 
     config = import_module(f'configs.{name}').get_config()
     config.dataset.reduction, config.dataset.crop_size, config.dataset.eval_tile = 1, size, size
     if 'halvings' in config.discriminator:
         config.discriminator.halvings = 1 if size == 64 else 3
-    experiment = colorization.make(config, stage)
-    spec = jax.ShapeDtypeStruct((1, *experiment.input_shape), np.float32)
-    state = create_state(experiment, jax.random.key(config.seed), spec)
+    task = colorization.make_task(config)
+    record = colorization.make_stage(config, task, stage)
+    state = create_state(task, record, jax.random.key(config.seed))
     state = replicate(initial_state(config, colorization)(state))
     counts = {
         net: sum(leaf.size for leaf in jax.tree.leaves(getattr(state, net).params))
         for net in ('generator', 'discriminator')
     }
-    step = make_train_step(experiment, ema_decay=config[stage].ema_decay, seed=config.seed)
+    step = make_train_step(task, record, seed=config.seed)
     devices, rng = jax.device_count(), np.random.default_rng(0)
     shape = (devices, max(1, BATCH_SIZES[size] // devices), size, size)
     channels = 3 if config.generator.space == 'rgb' else 2

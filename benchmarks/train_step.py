@@ -16,7 +16,6 @@ PyTorch's CPU threads sleep while they wait (OMP_WAIT_POLICY=passive). On an idl
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import itertools
 import math
 import os
@@ -36,10 +35,10 @@ os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
 os.environ.setdefault('OMP_WAIT_POLICY', 'passive')
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from astro_gan import extras
 from astro_gan.state import create_state
 from astro_gan.train import make_train_step, replicate
 from experiments import parts, super_resolution
@@ -114,10 +113,10 @@ def make_batches(config: ConfigDict, batch_size: int) -> list[dict[str, np.ndarr
 
 def jax_side(config: ConfigDict, stage: str, batches: list[dict[str, np.ndarray]]) -> tuple[Turn, dict[str, int]]:
     """The library's own step: its turn, and the numbers of parameters."""
-    experiment = super_resolution.make(config, stage)
-    spec = jax.ShapeDtypeStruct((1, *experiment.input_shape), jnp.float32)
-    state = replicate(create_state(experiment, jax.random.key(config.seed), spec))
-    step = make_train_step(experiment, ema_decay=config[stage].ema_decay, seed=config.seed)
+    task = super_resolution.make_task(config)
+    record = super_resolution.make_stage(config, task, stage)
+    state = replicate(create_state(task, record, jax.random.key(config.seed)))
+    step = make_train_step(task, record, seed=config.seed)
     feed = itertools.cycle([{key: value[None] for key, value in batch.items()} for batch in batches])
 
     def turn(steps: int) -> float:
@@ -214,9 +213,10 @@ def cpu_name() -> str:
 
 def prepare() -> tuple[str, str]:
     """Sets PyTorch up as JAX is: (its device, the line about the machine). Leaves if that cannot be."""
-    if importlib.util.find_spec('torch') is None:
-        sys.exit("error: this benchmark needs PyTorch: pip install 'astro_gan[benchmarks]'")
-    import torch
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        sys.exit(f'error: {extras.explain("this benchmark", error)}')
 
     backend = jax.default_backend()
     if backend not in ('cpu', 'gpu') or (backend == 'gpu' and not torch.cuda.is_available()):

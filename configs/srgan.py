@@ -21,6 +21,8 @@ def get_config(variant: str = 'default') -> ConfigDict:
     config.generator.features = 32  # the paper: 64
     config.generator.blocks = 8  # the paper: 16
     config.generator.bicubic_start = True  # the fresh network is bicubic interpolation
+    config.generator.norm_epsilon = 1e-5  # of batch normalisation; published Keras weights: 1e-3
+    config.generator.tanh = False  # True: end with tanh, as the published Keras network does
     config.generator.back_projection = False  # True: keep the output consistent with the input
 
     config.supervised.steps = 1200

@@ -11,37 +11,38 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from astro_gan import colorization, images, losses, metrics, summary
-from astro_gan.experiment import Experiment
+from astro_gan.errors import UserError
 from astro_gan.models import load_lpips, load_resnet, make_generator
+from astro_gan.task import Stage, Task
 from astro_gan.train import AXIS
 from experiments import parts
 
-BASELINE = 'gray'  # what `Experiment.baseline` is called in tables: leaving it gray
+BASELINE = 'gray'  # what `Task.baseline` is called in tables: leaving it gray
 HEADLINE = ('l1', 'l2', 'l1_ab', 'psnr', 'ssim_y', 'lpips', 'colourfulness', 'colourfulness_truth')
 ENCODERS = {'resnet18_unet': 'resnet18', 'resnet50_patch': 'resnet50'}
 
 
-def make(config: ConfigDict, stage_name: str, *, training: bool = True) -> Experiment:
-    """The record of the stage 'supervised' or 'adversarial'; without `training` the content loss's weights stay unread.
+def make_task(config: ConfigDict) -> Task:
+    """What is learned and how it is measured.
 
     Raises:
-        ValueError: a setting is wrong, or weights that a loss needs cannot be had.
+        UserError: a setting is wrong.
     """
     dataset = config.dataset
-    parts.check_stage(config, stage_name)
+    parts.check(config)
     if dataset.reduction < 1:
-        raise ValueError(f'config.dataset.reduction: {dataset.reduction} is too small; it must be at least 1')
+        raise UserError(f'config.dataset.reduction: {dataset.reduction} is too small; it must be at least 1')
     parts.check_divisible(config, dataset.reduction, 'dataset.reduction')
     for key in ('crop_size', 'eval_tile'):
         if dataset[key] // dataset.reduction < colorization.SMALLEST:
             least = colorization.SMALLEST * dataset.reduction
-            raise ValueError(
+            raise UserError(
                 f'config.dataset.{key}: {dataset[key]} is too small; at least {least} ({colorization.SMALLEST} reduced)'
             )
     space = parts.select(tuple(colorization.CHANNELS), config.generator.space, 'generator.space')
-    stage, reduction = config[stage_name], dataset.reduction
+    reduction = dataset.reduction
     if config.chroma.boost <= -1 or config.chroma.scale <= 0:
-        raise ValueError('config.chroma: boost must be above -1 and scale above 0')
+        raise UserError('config.chroma: boost must be above -1 and scale above 0')
 
     def preprocess(crop: Any, seed: Any) -> Any:
         from astro_gan.data import degradations
@@ -62,34 +63,43 @@ def make(config: ConfigDict, stage_name: str, *, training: bool = True) -> Exper
         counts, warnings = summary.colour_health(table)
         return summary.summarize(table) | counts, warnings
 
-    def chroma(prediction: jax.Array, batch: Any) -> jax.Array:
-        ours, truth = (colorization.chromaticity(batch['input'], x, space) for x in (prediction, batch['target']))
-        return stage.chroma_weight * losses.chroma(ours, truth, boost=config.chroma.boost, scale=config.chroma.scale)
-
     lpips_params = load_lpips()
     size = dataset.crop_size // reduction
     dtype = parts.PRECISIONS[config.precision]
-    return Experiment(
+    return Task(
         generator=make_generator(**config.generator.to_dict(), axis_name=AXIS, dtype=dtype),
         discriminator=parts.discriminator(config),
-        generator_loss=parts.generator_loss(
-            config,
-            stage_name,
-            training=training,
-            picture=lambda batch, x: colorization.compose(batch['input'], x, space),
-            extra={'chroma': chroma} if stage.chroma_weight else None,
-        ),
-        discriminator_loss=parts.discriminator_loss(config, stage_name),
+        input_shape=(size, size, 1),
         discriminator_input=functools.partial(_discriminator_input, space=space),
         preprocess=preprocess,
         # Rounded to what a file can hold.
         to_rgb=lambda gray, prediction: images.quantize(colorization.to_rgb(gray, prediction, space)),
         baseline=lambda gray: images.quantize(colorization.gray_picture(gray, space)),
-        input_shape=(size, size, 1),
         metrics=tile_metrics,
         summarize=summarize,
         headline=HEADLINE,
-        **parts.optimizers(config, stage_name),
+    )
+
+
+def make_stage(config: ConfigDict, task: Task, name: str) -> Stage:
+    """How the networks are trained in the stage 'supervised' or 'adversarial'.
+
+    Raises:
+        UserError: a setting is wrong.
+    """
+    del task
+    parts.check_stage(config, name)
+    weight, space, settings = config[name].chroma_weight, config.generator.space, config.chroma.to_dict()
+
+    def chroma(prediction: jax.Array, batch: Any) -> jax.Array:
+        ours, truth = (colorization.chromaticity(batch['input'], x, space) for x in (prediction, batch['target']))
+        return weight * losses.chroma(ours, truth, **settings)
+
+    return parts.make_stage(
+        config,
+        name,
+        picture=lambda batch, x: colorization.compose(batch['input'], x, space),
+        extra={'chroma': chroma} if weight else {},
     )
 
 
@@ -110,11 +120,11 @@ def pretrained(config: ConfigDict, net: str) -> dict[str, Any] | None:
         return None
     name = config[net].name
     if name not in ENCODERS:
-        raise ValueError(f'config.weights.{net}: {name} has no ImageNet encoder; it must be none')
+        raise UserError(f'config.weights.{net}: {name} has no ImageNet encoder; it must be none')
     module = make_generator(**config.generator.to_dict()) if net == 'generator' else parts.discriminator(config)
     v1 = {'packaged': True, 'hub': False}.get(source)
     if name == 'resnet50_patch' and v1 not in (None, module.stride_in_1x1):
-        raise ValueError(f'config.{net}.stride_in_1x1: the {source} ResNet-50 needs {v1}')
+        raise UserError(f'config.{net}.stride_in_1x1: the {source} ResNet-50 needs {v1}')
     return load_resnet(
         ENCODERS[name], os.path.expanduser(source), stages=module.stages, setting=f'config.weights.{net}'
     )

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from astro_gan import losses, metrics, summary
-from astro_gan.experiment import Batch, Experiment
 from astro_gan.models import make_generator
 from astro_gan.models.layers import bicubic_upsample
 from astro_gan.noise_units import CONDITIONS, to_network
 from astro_gan.simulation import fields
+from astro_gan.task import Batch, Stage, Task
 from experiments import parts
 
 BASELINE = 'bicubic'
@@ -43,51 +43,55 @@ def frame_metrics(prediction: jax.Array, truth: jax.Array) -> dict[str, jax.Arra
     return metrics.distances(prediction, truth, '', ()) | {'psnr': metrics.psnr(prediction, truth)}
 
 
-def make(config: ConfigDict, stage_name: str, *, training: bool = True) -> Experiment:
-    """The record of the stage 'supervised' or 'adversarial'.
+def make_task(config: ConfigDict) -> Task:
+    """What is learned and how it is measured.
 
     Raises:
-        ValueError: a setting is wrong.
+        UserError: a setting is wrong.
     """
+    parts.check(config)
     parts.select(FACTORS, config.factor, 'factor')
-    parts.check_stage(config, stage_name)
     parts.check_divisible(config, config.factor, 'factor')
+    parts.select(('frame_wdsr',), config.generator.name, 'generator.name')
     generator = make_generator(
         config.generator.name, **generator_fields(config), dtype=parts.PRECISIONS[config.precision]
     )
-    stage, factor = config[stage_name], config.factor
-
-    def flux(prediction: jax.Array, batch: Any) -> jax.Array:
-        return stage.flux_weight * losses.flux(prediction, batch['target'], factor=factor)
-
-    size = config.dataset.crop_size // factor
-    return Experiment(
+    size = config.dataset.crop_size // config.factor
+    return Task(
         generator=generator,
         discriminator=parts.discriminator(config),
-        generator_loss=parts.generator_loss(
-            config,
-            stage_name,
-            training=training,
-            picture=lambda batch, image: display(image),
-            extra={'flux': flux} if stage.flux_weight else None,
-        ),
-        discriminator_loss=parts.discriminator_loss(config, stage_name),
+        input_shape=(size, size, 1 + CONDITIONS),
         discriminator_input=lambda frame, image: image,
         preprocess=lambda crop, seed: {},  # the fields are simulated
         to_rgb=lambda frame, image: display(image),
-        baseline=lambda frame: display(bicubic_upsample(frame[..., :1], factor)),
-        input_shape=(size, size, 1 + CONDITIONS),
+        baseline=lambda frame: display(bicubic_upsample(frame[..., :1], config.factor)),
         metrics=frame_metrics,
         summarize=lambda table: (summary.summarize(table), []),
         headline=HEADLINE,
-        **parts.optimizers(config, stage_name),
     )
 
 
-def train_batches(config: ConfigDict, stage_name: str, start_step: int) -> Iterator[Batch]:
+def make_stage(config: ConfigDict, task: Task, name: str) -> Stage:
+    """How the networks are trained in the stage 'supervised' or 'adversarial'.
+
+    Raises:
+        UserError: a setting is wrong.
+    """
+    del task
+    parts.check_stage(config, name)
+    weight, factor = config[name].flux_weight, config.factor
+
+    def flux(prediction: jax.Array, batch: Any) -> jax.Array:
+        return weight * losses.flux(prediction, batch['target'], factor=factor)
+
+    picture = lambda batch, image: display(image)  # noqa: E731
+    return parts.make_stage(config, name, picture=picture, extra={'flux': flux} if weight else {})
+
+
+def train_batches(config: ConfigDict, count: int, start_step: int) -> Iterator[Batch]:
     """Batches from a step on: all from (seed, step)."""
-    shape = {'size': config.dataset.crop_size // config.factor, 'factor': config.factor}
-    return fields.batches(config.seed, start_step, count=config[stage_name].batch_size, **shape)
+    size = config.dataset.crop_size // config.factor
+    return fields.batches(config.seed, start_step, count=count, size=size, factor=config.factor)
 
 
 def eval_batches(config: ConfigDict, split: str) -> Iterable[Batch]:

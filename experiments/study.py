@@ -32,13 +32,14 @@ from tqdm import tqdm
 
 from astro_gan import fidelity, images
 from astro_gan.color import luma
-from astro_gan.experiment import Batch, Experiment
 from astro_gan.files.paths import existing_folder
 from astro_gan.loop import Interrupted
 from astro_gan.model import Model, load_model
-from experiments import runner, study_report
+from astro_gan.task import Batch, Task
+from experiments import run as runner
+from experiments import study_report
+from experiments.initial import STAGES
 from experiments.settings import flatten
-from experiments.start import STAGES
 from experiments.study_report import Results, Row
 from experiments.systems import ASTRO, NATURAL, SYSTEMS, System, make_config
 
@@ -112,11 +113,11 @@ def load_others(names: list[str]) -> dict[str, Model]:
     return found
 
 
-def tiles(arguments: argparse.Namespace, task: str) -> tuple[Experiment, Any]:
-    """The experiment whose metrics and baseline are used, and the tiles on which all systems of a task are measured."""
+def tiles(arguments: argparse.Namespace, task: str) -> tuple[Task, Any]:
+    """The task whose metrics and baseline are used, and the tiles on which all systems of a task are measured."""
     config = _config(arguments, task, next(s for s in SYSTEMS[task] if s.name == TILES_FROM[task]))
-    experiment = runner.TASKS[task].make(config, 'supervised', training=False)
-    return experiment, runner.eval_batches(config, arguments.split, experiment)
+    record = runner.make_task(config)
+    return record, runner.eval_batches(config, arguments.split, record)
 
 
 def flat(batch: Batch) -> dict[str, np.ndarray]:
@@ -126,13 +127,13 @@ def flat(batch: Batch) -> dict[str, np.ndarray]:
 
 
 def measure(
-    predict: Callable[[np.ndarray], Any], experiment: Experiment, batches: Any, chosen: list[int], title: str
+    predict: Callable[[np.ndarray], Any], task: Task, batches: Any, chosen: list[int], title: str
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Every metric of every tile.
 
     Args:
         predict: inputs `[n, h, w, C]` in [0, 1] -> `[n, H, W, 3]`, rounded to 8 bits.
-        experiment: whose metrics are used.
+        task: whose metrics are used.
         batches: the tiles.
         chosen: positions of the tiles whose outputs are kept.
         title: for the progress bar.
@@ -140,7 +141,7 @@ def measure(
     Returns:
         `{metric: [tiles, ...]}`, and the outputs for the chosen tiles `[n, H, W, 3]`.
     """
-    metrics, to_rgb = jax.jit(experiment.metrics), jax.jit(experiment.to_rgb)
+    metrics, to_rgb = jax.jit(task.metrics), jax.jit(task.to_rgb)
     parts: list[dict[str, np.ndarray]] = []
     kept: dict[int, np.ndarray] = {}
     position = 0
@@ -179,7 +180,7 @@ def study_task(arguments: argparse.Namespace, task: str, others: dict[str, Model
     others = {title: model for title, model in others.items() if model.task == task}
     if not systems and not others:
         return None
-    experiment, batches = tiles(arguments, task)  # before the training: a wrong folder is noticed at once
+    record, batches = tiles(arguments, task)  # before the training: a wrong folder is noticed at once
     rows = []
     for system in systems:
         exports = provide(arguments, task, system)
@@ -193,17 +194,17 @@ def study_task(arguments: argparse.Namespace, task: str, others: dict[str, Model
         return None
     parts = [flat(batch) for batch in batches]
     inputs, targets, index = (np.concatenate([part[name] for part in parts]) for name in ('input', 'target', 'index'))
-    truth = np.asarray(jax.jit(experiment.to_rgb)(inputs, targets))
+    truth = np.asarray(jax.jit(record.to_rgb)(inputs, targets))
     pictures = [batches.names[k].rsplit(' at ', 1)[0] for k in index]
     chosen = study_report.choose(pictures, truth)
     baseline = Row(runner.TASKS[task].BASELINE)
     for row in (baseline, *rows):
-        predict = _predictor(row.model) if row.model else jax.jit(experiment.baseline)
-        row.table, row.pictures = measure(predict, experiment, batches, chosen, row.title)
+        predict = _predictor(row.model) if row.model else jax.jit(record.baseline)
+        row.table, row.pictures = measure(predict, record, batches, chosen, row.title)
         jax.clear_caches()
-        means = experiment.summarize(row.table)[0]
+        means = record.summarize(row.table)[0]
         runner.log(f'{row.title}: L1 {means["l1"]:.5f}, LPIPS {means["lpips"]:.4f}')
-    return Results(task, [baseline, *rows], experiment.summarize, pictures, chosen, inputs[chosen], truth[chosen])
+    return Results(task, [baseline, *rows], record.summarize, pictures, chosen, inputs[chosen], truth[chosen])
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

@@ -17,8 +17,8 @@ import numpy as np
 from scipy import stats
 
 from astro_gan.logbook import write_rows
-from astro_gan.loop import HIGHER_IS_BETTER
 from astro_gan.model import Model
+from astro_gan.task import HIGHER_IS_BETTER
 
 FEWEST = 5  # pictures: an interval over fewer says nothing
 SHARES = {'recall': ('found', 'faint'), 'spurious_share': ('spurious', 'claimed')}  # over all tiles together

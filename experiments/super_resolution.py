@@ -9,12 +9,13 @@ import jax
 from ml_collections import ConfigDict
 
 from astro_gan import images, losses, metrics, summary
-from astro_gan.experiment import Experiment
+from astro_gan.errors import UserError
 from astro_gan.models import load_lpips, make_generator
+from astro_gan.task import Stage, Task
 from astro_gan.train import AXIS
 from experiments import parts
 
-BASELINE = 'bicubic'  # what `Experiment.baseline` is called in tables
+BASELINE = 'bicubic'  # what `Task.baseline` is called in tables
 HEADLINE = ('l1', 'l2', 'psnr', 'psnr_y', 'ssim_y', 'lpips')
 FACTORS = (2, 3, 4, 6, 8, 12)
 
@@ -26,18 +27,18 @@ def generator_fields(config: ConfigDict) -> dict[str, Any]:
     return fields
 
 
-def make(config: ConfigDict, stage_name: str, *, training: bool = True) -> Experiment:
-    """The record of the stage 'supervised' or 'adversarial'; without `training` the content loss's weights stay unread.
+def make_task(config: ConfigDict) -> Task:
+    """What is learned and how it is measured.
 
     Raises:
-        ValueError: a setting is wrong, or weights that a loss needs cannot be had.
+        UserError: a setting is wrong.
     """
+    parts.check(config)
     parts.select(FACTORS, config.factor, 'factor')
-    parts.check_stage(config, stage_name)
     parts.check_divisible(config, config.factor, 'factor')
     smallest = max(32, 2 * config.factor + 11)  # LPIPS, and SSIM's window inside the border
     if config.dataset.eval_tile < smallest:
-        raise ValueError(f'config.dataset.eval_tile: {config.dataset.eval_tile} is too small; at least {smallest}')
+        raise UserError(f'config.dataset.eval_tile: {config.dataset.eval_tile} is too small; at least {smallest}')
 
     dtype = parts.PRECISIONS[config.precision]
     generator = make_generator(config.generator.name, **generator_fields(config), dtype=dtype)
@@ -51,38 +52,40 @@ def make(config: ConfigDict, stage_name: str, *, training: bool = True) -> Exper
         del seed
         return {'input': downsample(crop, factor), 'target': to_float(crop)}
 
-    stage = config[stage_name]
-    if stage.grid_weight and config.dataset.crop_size < (least := losses.GRID_BLOCKS * factor):
-        raise ValueError(
-            f'config.dataset.crop_size: {config.dataset.crop_size} is too small for grid_weight; at least {least}'
-        )
-
-    def grid(prediction: jax.Array, batch: Any) -> jax.Array:
-        return stage.grid_weight * losses.grid(prediction, batch['target'], period=factor)
-
     low_size = config.dataset.crop_size // factor
-    return Experiment(
+    return Task(
         generator=generator,
         discriminator=parts.discriminator(config),
-        generator_loss=parts.generator_loss(
-            config,
-            stage_name,
-            training=training,
-            picture=lambda batch, image: image,
-            extra={'grid': grid} if stage.grid_weight else None,
-        ),
-        discriminator_loss=parts.discriminator_loss(config, stage_name),
+        input_shape=(low_size, low_size, 3),
         discriminator_input=lambda low_res, image: image,
         preprocess=preprocess,
         # Rounded to what a file can hold, as the published numbers are.
         to_rgb=lambda low_res, prediction: images.quantize(prediction),
         baseline=lambda low_res: images.quantize(images.upsample(low_res, factor)),
-        input_shape=(low_size, low_size, 3),
         metrics=functools.partial(metrics.image_metrics, border=factor, lpips_params=load_lpips()),
         summarize=lambda table: (summary.summarize(table), []),
         headline=HEADLINE,
-        **parts.optimizers(config, stage_name),
     )
+
+
+def make_stage(config: ConfigDict, task: Task, name: str) -> Stage:
+    """How the networks are trained in the stage 'supervised' or 'adversarial'.
+
+    Raises:
+        UserError: a setting is wrong.
+    """
+    del task
+    parts.check_stage(config, name)
+    weight, factor = config[name].grid_weight, config.factor
+    if weight and config.dataset.crop_size < (least := losses.GRID_BLOCKS * factor):
+        raise UserError(
+            f'config.dataset.crop_size: {config.dataset.crop_size} is too small for grid_weight; at least {least}'
+        )
+
+    def grid(prediction: jax.Array, batch: Any) -> jax.Array:
+        return weight * losses.grid(prediction, batch['target'], period=factor)
+
+    return parts.make_stage(config, name, picture=lambda batch, image: image, extra={'grid': grid} if weight else {})
 
 
 def pretrained(config: ConfigDict, net: str) -> None:

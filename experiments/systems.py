@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.start import STAGES
+from experiments.initial import STAGES
 
 ASTRO, NATURAL = 'astro', 'natural'
 

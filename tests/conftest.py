@@ -19,6 +19,8 @@ os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 import numpy as np
 import pytest
 
+import astro_gan  # noqa: F401 (adds its flag of the compiler before a test imports JAX)
+
 ROOT = Path(__file__).parents[1]
 LONGEST = ('test_colorization_runs.py', 'test_main.py', 'test_loop.py')
 REAL_DATA = ROOT.parent / 'shared' / 'data'

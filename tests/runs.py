@@ -16,6 +16,7 @@ def compiler_flags(*, devices):
     """XLA_FLAGS for tests: tiny networks run for a few steps, so compiling takes most of the time.
 
     Nothing is optimized, and loops come from the compiler's older emitters: they take a third of the newer ones' time.
+    `import astro_gan` adds its own (astro_gan/xla_flags.py).
     """
     return (
         f'--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0 '
@@ -75,6 +76,14 @@ def main_here(*flags):
         finally:
             logging.set_verbosity(verbosity)
     return status, out.getvalue(), err.getvalue()
+
+
+def records(config, name):
+    """The Task of a config, and its Stage of that name."""
+    from experiments import run
+
+    task = run.make_task(config)
+    return task, run.TASKS[config.task].make_stage(config, task, name)
 
 
 def assert_one_line(result, *words):

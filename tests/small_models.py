@@ -8,7 +8,10 @@ import numpy as np
 import safetensors.numpy
 
 from astro_gan import export
-from astro_gan.model import FORMAT, Model, Network
+from astro_gan.inference.chain import join
+from astro_gan.inference.exported import FORMAT
+from astro_gan.inference.network import Network
+from astro_gan.model import Model
 from astro_gan.models import make_generator
 from tests.networks import randomise
 
@@ -47,7 +50,7 @@ def colorizer(generator='resnet18_unet', **fields):
 
 
 def enhancer(factor=2):
-    return export.join([colorizer(), upscaler(factor)], name=f'tiny_enhance_x{factor}')
+    return join([colorizer(), upscaler(factor)], name=f'tiny_enhance_x{factor}')
 
 
 def saved(model, directory):

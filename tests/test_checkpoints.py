@@ -13,7 +13,7 @@ from tests import tiny
 
 @pytest.fixture
 def state():
-    return tiny.fresh_state(tiny.experiment(adversarial=None))
+    return tiny.fresh_state(tiny.task(), tiny.stage(adversarial=None))
 
 
 def at(state, step):
@@ -59,7 +59,7 @@ def test_another_networks_checkpoint_is_one_clear_line(state, tmp_path):
     """Restoring into networks of other shapes names the checkpoint and what to do."""
     with checkpoints.open_manager(tmp_path) as manager:
         checkpoints.save(manager, at(state, 1), {}, -1.0)
-        other = tiny.fresh_state(tiny.experiment(adversarial=None, generator='srresnet'))
+        other = tiny.fresh_state(tiny.task(generator='srresnet'), tiny.stage(adversarial=None))
         with pytest.raises(ValueError, match='choose another --workdir') as caught:
             checkpoints.restore(manager, other, 1)
     assert '\n' not in str(caught.value)

@@ -13,8 +13,9 @@ from astro_gan.logbook import read_rows
 from astro_gan.state import create_state, state_shape
 from astro_gan.train import make_train_step, replicate
 from configs import resnet18_unet_lab, resnet18_unet_rgb, unet_rgb, wdsr
-from experiments import colorization, runner
-from experiments.start import initial_state
+from experiments import colorization, run
+from experiments.initial import initial_state
+from tests.runs import records
 
 CONFIGS = {'unet_rgb': unet_rgb, 'resnet18_unet_rgb': resnet18_unet_rgb, 'resnet18_unet_lab': resnet18_unet_lab}
 
@@ -45,7 +46,7 @@ def test_an_exported_colorizer_keeps_the_luminance(trained, hubble, tmp_path):
     """export, then load_model: gray of any size from 64 in, colour of that size out, with the L* of the input."""
     name, workdir, _ = trained
     config = CONFIGS[name].get_config('smoke')
-    runner.export(config, str(workdir))
+    run.export(config, str(workdir))
     model = astro_gan.load_model(workdir / 'export' / 'adversarial')
     description = json.loads((workdir / 'export' / 'adversarial' / 'model.json').read_text())
     assert description['input']['channels'] == 1
@@ -83,11 +84,10 @@ def test_the_three_steps_hand_on_the_weights(tmp_path, hubble):
         config.update_from_flattened_dict(settings | {'generator.stages': 1})
         config.init_from = str(tmp_path / config.init_from) if config.init_from else ''
         config.lock()  # as main.py has it
-        runner.train(config, str(tmp_path / name))
+        run.train(config, str(tmp_path / name))
         config.init_from = str(tmp_path / name)
         if fresh is None:  # the networks are the same in all steps
-            spec = jax.ShapeDtypeStruct((1, 64, 64, 1), np.float32)
-            fresh = create_state(colorization.make(config, 'adversarial'), jax.random.key(5), spec)
+            fresh = create_state(*records(config, 'adversarial'), jax.random.key(5))
         states[name] = initial_state(config, colorization)(fresh)
     # Trained at a rate of zero, step 3 has both networks of step 2, bit for bit; step 2 had moved both.
     for net in ('generator', 'discriminator'):
@@ -107,15 +107,15 @@ def test_the_documented_three_steps_train_what_they_say():
             if name.endswith('.epochs'):
                 config.update_from_flattened_dict({name: int(value)})
         config.weights.generator = config.weights.discriminator = 'none'
-        assert list(runner._stages(config, training=False)) == [stage]
+        assert [record.name for record in run.make_stages(config, run.make_task(config))] == [stage]
 
 
 def test_dropout_and_statistics_resume_to_the_same_bits():
     """A step after a restart is the step of an undisturbed run: dropout and batch norm hide no state elsewhere."""
     config = unet_rgb.get_config('smoke')
     config.generator.depth = 2
-    experiment = colorization.make(config, 'supervised')
-    state = create_state(experiment, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 64, 1), np.float32))
+    task, stage = records(config, 'supervised')
+    state = create_state(task, stage, jax.random.key(0))
     random = np.random.default_rng(0)
     batches = [
         {'input': random.random((2, 1, 64, 64, 1), np.float32), 'target': random.random((2, 1, 64, 64, 3), np.float32)}
@@ -123,7 +123,7 @@ def test_dropout_and_statistics_resume_to_the_same_bits():
     ]
     results = []
     for restart in (False, True):
-        step = make_train_step(experiment, ema_decay=0.9, seed=0)
+        step = make_train_step(task, stage, seed=0)
         current, _ = step(replicate(state), batches[0])
         current = replicate(jax.device_get(current)) if restart else current
         results.append(jax.device_get(step(current, batches[1])[0]))
@@ -133,10 +133,10 @@ def test_dropout_and_statistics_resume_to_the_same_bits():
 def test_epochs_count_the_pictures():
     """epochs in place of steps: an evaluation after each pass over the training pictures."""
     config = resnet18_unet_lab.get_config('paper')
-    counted = runner._count_epochs(config, 4200)  # the report's training pictures
+    counted = run._count_epochs(config, 4200)  # the report's training pictures
     assert (counted.adversarial.eval_every, counted.adversarial.steps) == (262, 26_200)
     assert (counted.supervised.steps, config.supervised.steps) == (20 * 262, 0)
-    assert runner._count_epochs(config, 3).adversarial.steps == 100
+    assert run._count_epochs(config, 3).adversarial.steps == 100
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_a_wrong_setting_is_one_line_that_names_the_right_ones(settings, words, 
         del config.discriminator.stride_in_1x1
     config.update_from_flattened_dict(settings)
     with pytest.raises(ValueError, match=r'\w') as caught:
-        runner.train(config, str(tmp_path / 'run'))
+        run.train(config, str(tmp_path / 'run'))
     for word in words:
         assert word in str(caught.value)
     assert not (tmp_path / 'run' / 'evaluations.csv').exists()
@@ -176,14 +176,14 @@ def test_paper_variants_are_the_reports(name):
     stage = config.adversarial
     assert (stage.batch_size, stage.learning_rate, stage.beta1, stage.beta2) == (16, 2e-4, 0.5, 0.999)
     assert (stage.pixel_weight, stage.epochs, config.patience) == (100, 100, 10)
-    experiment = colorization.make(config, 'adversarial', training=False)
-    assert experiment.input_shape == (64, 64, 1)
-    state = state_shape(experiment, jax.ShapeDtypeStruct((1, 64, 64, 1), np.float32))
+    task, record = records(config, 'adversarial')
+    assert task.input_shape == (64, 64, 1)
+    state = state_shape(task, record)
     assert sum(leaf.size for leaf in jax.tree.leaves(state.generator.params)) > 10_000_000
     net = state.discriminator
     seen = jax.ShapeDtypeStruct((2, 64, 64, 4 if name.endswith('rgb') else 3), np.float32)
     variables = {'params': net.params, 'batch_stats': net.batch_stats}
-    logits = jax.eval_shape(experiment.discriminator.apply, variables, seen)
+    logits = jax.eval_shape(task.discriminator.apply, variables, seen)
     assert logits.shape == ((2, 1) if name == 'unet_rgb' else (2, 30, 30, 1))
 
 
@@ -194,17 +194,17 @@ def test_the_run_of_another_task_is_no_start(tmp_path):
         config = ours.get_config('smoke')
         config.init_from = str(tmp_path)
         with pytest.raises(ValueError, match=f'of the task {theirs.get_config().task}, not {config.task}'):
-            initial_state(config, runner.TASKS[config.task])
+            initial_state(config, run.TASKS[config.task])
 
 
 @pytest.mark.parametrize(('name', 'channels'), [('unet_rgb', 4), ('resnet18_unet_rgb', 4), ('resnet18_unet_lab', 3)])
 def test_the_discriminator_sees_input_and_output(name, channels):
     """A conditional GAN: gray and RGB; or the RGB of L*a*b*, whose L* is the input. Other inputs, other arrays."""
-    experiment = colorization.make(CONFIGS[name].get_config('smoke'), 'adversarial')
+    task, _ = records(CONFIGS[name].get_config('smoke'), 'adversarial')
     rng = np.random.default_rng(0)
     gray, other = rng.random((2, 1, 64, 64, 1), np.float32)
     output = 0.1 * rng.random((1, 64, 64, 3 if name.endswith('rgb') else 2), np.float32)
-    seen = experiment.discriminator_input(gray, output)
+    seen = task.discriminator_input(gray, output)
     assert seen.shape == (1, 64, 64, channels)
-    assert np.abs(seen - experiment.discriminator_input(other, output)).max() > 0.5
-    assert np.abs(seen - experiment.discriminator_input(gray, 2 * output)).max() > 0.05
+    assert np.abs(seen - task.discriminator_input(other, output)).max() > 0.5
+    assert np.abs(seen - task.discriminator_input(gray, 2 * output)).max() > 0.05

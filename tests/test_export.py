@@ -26,12 +26,11 @@ def description(generator: str) -> dict:
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory):
     """The directory of an exported SRResNet (batch statistics included), and the live outputs for PICTURES."""
-    experiment = tiny.experiment(generator='srresnet', adversarial=None)
-    net = tiny.fresh_state(experiment).generator
+    net = tiny.fresh_state(tiny.task(generator='srresnet'), tiny.stage(adversarial=None)).generator
     directory = tmp_path_factory.mktemp('export') / 'model'
     export_model(net.params, net.batch_stats, description('srresnet'), directory)
     variables = {'params': net.params, 'batch_stats': net.batch_stats}
-    return directory, np.asarray(experiment.generator.apply(variables, PICTURES, train=False))
+    return directory, np.asarray(tiny.task(generator='srresnet').generator.apply(variables, PICTURES, train=False))
 
 
 def copy(directory, tmp_path):
@@ -120,7 +119,7 @@ def test_weights_of_another_generator_are_noticed(exported, tmp_path):
 def test_export_replaces_an_export_and_nothing_else(exported):
     """Exporting twice is fine; a directory of something else is never touched."""
     directory, _ = exported
-    net = tiny.fresh_state(tiny.experiment(generator='srresnet', adversarial=None)).generator
+    net = tiny.fresh_state(tiny.task(generator='srresnet'), tiny.stage(adversarial=None)).generator
     export_model(net.params, net.batch_stats, description('srresnet'), directory)
     assert sorted(path.name for path in directory.parent.iterdir()) == ['model']
     other = directory.parent / 'holiday'

@@ -16,8 +16,10 @@ import safetensors.numpy
 from astro_gan import cli, export_forms
 from astro_gan import model as models
 from astro_gan.commands.export import FORMATS
-from astro_gan.export import check_files, join, to_half, write_model
-from astro_gan.model import Model, Network, load_model
+from astro_gan.export import check_files, to_half, write_model
+from astro_gan.inference.chain import join
+from astro_gan.inference.network import Network
+from astro_gan.model import Model, load_model
 from astro_gan.models import GENERATORS, make_generator
 from tests import networks
 
@@ -25,6 +27,7 @@ TINY = {
     'wdsr': {'factor': 2, 'features': 4, 'blocks': 1, 'bicubic_start': True, 'back_projection': True},
     'edsr': {'factor': 2, 'features': 4, 'blocks': 1},
     'srresnet': {'factor': 6, 'features': 4, 'blocks': 1},
+    'msrresnet': {'factor': 4, 'features': 4, 'blocks': 1},
     'unet': {'space': 'rgb', 'features': 2, 'depth': 1},
     'resnet18_unet': {'space': 'lab', 'features': 4, 'stages': 1},
 }

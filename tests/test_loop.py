@@ -51,22 +51,21 @@ def batches(start, *, signal_at=None, nan_from=None, nan_to=10**9):
         number += 1
 
 
-def stages(steps=(4, 4), rate=1e-3, eval_every=2, best_metric='l1', **faults):
-    experiments = {
-        'supervised': tiny.experiment(adversarial=None, rate=rate),
-        'adversarial': tiny.experiment(rate=rate),
-    }
+def stages(steps=(4, 4), rate=1e-3, eval_every=2, best_metric='l1'):
+    options = {'rate': rate, 'eval_every': eval_every, 'best_metric': best_metric}
     return [
-        loop.Stage(name, experiment, count, 0.9, eval_every, best_metric, lambda start: batches(start, **faults))
-        for (name, experiment), count in zip(experiments.items(), steps, strict=True)
+        tiny.stage(adversarial=adversarial, steps=count, **options)
+        for adversarial, count in zip((None, 'minimax'), steps, strict=True)
     ]
 
 
-def run(workdir, stages, **changes):
+def run(workdir, stages, faults=None, **changes):
     lines = []
     loop.train(
+        tiny.task(),
         stages,
         initial_state=lambda state: state,
+        train_batches=lambda stage, start: batches(start, **(faults or {})),
         eval_batches=eval_batches(),
         workdir=Path(workdir),
         settings=loop.Settings(**(SETTINGS | changes)),
@@ -76,7 +75,7 @@ def run(workdir, stages, **changes):
 
 
 def latest(workdir, stage):
-    like = tiny.fresh_state(tiny.experiment())
+    like = tiny.fresh_state(tiny.task(), tiny.stage())
     with checkpoints.open_manager(Path(workdir) / 'checkpoints' / stage) as manager:
         return checkpoints.restore(manager, like, manager.latest_step())[0]
 
@@ -98,7 +97,7 @@ def assert_same_end(a, b):
 def test_resume_after_sigterm_ends_with_the_same_bits(whole, tmp_path, step):
     """Stopped at any step, at an evaluation, or at the boundary of the stages, a run goes on to the same bits."""
     with pytest.raises(loop.Interrupted) as stopped:
-        run(tmp_path, stages(signal_at=step))
+        run(tmp_path, stages(), {'signal_at': step})
     assert stopped.value.signum == signal.SIGTERM
     assert stopped.value.step == step + 1
     lines = run(tmp_path, stages())
@@ -118,7 +117,7 @@ def test_a_finished_run_is_left_as_it_is(whole):
 def test_the_adversarial_stage_starts_from_the_best_average(tmp_path):
     """Its first state: averaged weights of the best supervised checkpoint, fresh optimizers, the step going on."""
     run(tmp_path, stages(steps=(4, 0), best_metric='l2'))
-    like = tiny.fresh_state(tiny.experiment())
+    like = tiny.fresh_state(tiny.task(), tiny.stage())
     with checkpoints.open_manager(tmp_path / 'checkpoints' / 'supervised') as manager:
         assert (manager.best_step(), manager.latest_step()) == (2, 4)
         best, _ = checkpoints.restore(manager, like, 2)
@@ -133,14 +132,11 @@ def test_the_adversarial_stage_starts_from_the_best_average(tmp_path):
 def test_critic_steps_resume_in_their_rhythm(tmp_path):
     """With two critic steps the generator moves at every other step, also after a stop in between."""
 
-    def critic(**faults):
-        experiment = tiny.experiment(adversarial='wasserstein', penalty=10.0, critic_steps=2)
-        return [loop.Stage('adversarial', experiment, 6, 0.9, 3, 'l1', lambda start: batches(start, **faults))]
-
-    run(tmp_path / 'calm', critic())
+    critic = [tiny.stage(adversarial='wasserstein', penalty=10.0, critic_steps=2, steps=6, eval_every=3)]
+    run(tmp_path / 'calm', critic)
     with pytest.raises(loop.Interrupted):
-        run(tmp_path / 'disturbed', critic(signal_at=2))
-    run(tmp_path / 'disturbed', critic())
+        run(tmp_path / 'disturbed', critic, {'signal_at': 2})
+    run(tmp_path / 'disturbed', critic)
     calm, disturbed = latest(tmp_path / 'calm', 'adversarial'), latest(tmp_path / 'disturbed', 'adversarial')
     jax.tree.map(np.testing.assert_array_equal, calm, disturbed)
     assert calm.generator.opt_state[0].count == 3
@@ -156,9 +152,50 @@ def test_early_stopping_counts_evaluations(tmp_path):
     assert [row['step'] for row in rows if row['stage'] == 'adversarial'] == [4, 5]
 
 
+def test_more_patience_takes_up_an_early_stop(tmp_path):
+    """`patience` is a setting of the present: raised, or 0, a stage that had stopped early goes on to its steps."""
+    run(tmp_path, stages(steps=(6, 0), rate=0.0, eval_every=1)[:1], patience=2)
+    assert latest(tmp_path, 'supervised').step == 3
+    lines = run(tmp_path, stages(steps=(6, 0), rate=0.0, eval_every=1)[:1], patience=2)
+    assert any('ended there: no better l1 in 2 evaluations' in line for line in lines)
+    assert not any('compiling' in line for line in lines)
+    run(tmp_path, stages(steps=(6, 0), rate=0.0, eval_every=1)[:1], patience=4)
+    assert latest(tmp_path, 'supervised').step == 5
+    run(tmp_path, stages(steps=(6, 0), rate=0.0, eval_every=1)[:1], patience=0)
+    assert latest(tmp_path, 'supervised').step == 6
+
+
+def test_a_stage_knows_what_it_started_from(tmp_path):
+    """More steps of the first stage give better weights: the second one is put aside, and starts anew from those."""
+    run(tmp_path, stages(steps=(2, 2)))
+    lines = run(tmp_path, stages(steps=(2, 2)))
+    assert not any('anew' in line for line in lines)
+    old = latest(tmp_path, 'adversarial')
+    lines = run(tmp_path, stages(steps=(4, 2)))
+    assert any('adversarial: started from weights that are not the best' in line for line in lines)
+    new = latest(tmp_path, 'adversarial')
+    assert (old.step, new.step) == (4, 6)
+    like = tiny.fresh_state(tiny.task(), tiny.stage())
+    with checkpoints.open_manager(tmp_path / 'checkpoints' / 'adversarial.old1') as manager:  # nothing is lost
+        kept, _ = checkpoints.restore(manager, like, 4)
+    jax.tree.map(np.testing.assert_array_equal, kept, old)
+    rows = [(row['stage'], row['step']) for row in read_rows(tmp_path / 'evaluations.csv')]
+    assert rows == [('supervised', 2), ('supervised', 4), ('adversarial', 6)]
+    whole = tmp_path / 'whole'  # a run that asked for all of them at once
+    run(whole, stages(steps=(4, 2)))
+    jax.tree.map(np.testing.assert_array_equal, new, latest(whole, 'adversarial'))
+
+
+def test_a_profile_of_some_steps(tmp_path):
+    """`profile` steps after the first ten leave a trace for TensorBoard, also where the stage ends before."""
+    lines = run(tmp_path, stages(steps=(12, 0))[:1], profile=5)
+    assert any('a profile is in' in line for line in lines)
+    assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
+
+
 def test_bad_batches_roll_back_and_training_goes_on(tmp_path):
     """A run of broken batches brings the last checkpoint back, once, and the steps after them train again."""
-    lines = run(tmp_path, stages(nan_from=2, nan_to=4))
+    lines = run(tmp_path, stages(), {'nan_from': 2, 'nan_to': 4})
     assert sum('back to the weights of 2' in line for line in lines) == 1
     rows = read_rows(tmp_path / 'evaluations.csv')
     assert [row['skipped_steps'] for row in rows] == [0, 2, 0, 0]
@@ -168,7 +205,7 @@ def test_bad_batches_roll_back_and_training_goes_on(tmp_path):
 def test_endless_bad_batches_stop_with_a_clear_message(tmp_path):
     """When roll-backs do not help, training says so and stops; the last good checkpoint is intact."""
     with pytest.raises(loop.TrainingError, match='roll-backs did not help'):
-        run(tmp_path, stages(steps=(100, 0), nan_from=2))
+        run(tmp_path, stages(steps=(100, 0)), {'nan_from': 2})
     state = latest(tmp_path, 'supervised')
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
 
@@ -176,7 +213,7 @@ def test_endless_bad_batches_stop_with_a_clear_message(tmp_path):
 def test_an_unknown_best_metric_lists_the_valid_ones():
     """A typing error in best_metric is found before training."""
     with pytest.raises(ValueError, match='valid are psnr'):
-        loop.Stage('supervised', tiny.experiment(), 1, 0.9, 1, 'beauty', batches)
+        tiny.stage(best_metric='beauty')
 
 
 def test_kill_9_at_any_moment_resumes_to_the_same_bits(tmp_path):

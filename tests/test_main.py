@@ -18,10 +18,10 @@ from astro_gan.export import export_model
 from astro_gan.logbook import read_rows
 from astro_gan.state import create_state, state_shape
 from configs import edsr, srgan, wdsr
-from experiments import runner, super_resolution
+from experiments import run, super_resolution
+from experiments.initial import initial_state
 from experiments.settings import claim_workdir, lock_workdir
-from experiments.start import initial_state
-from tests.runs import ROOT, assert_one_line, main, main_here, start
+from tests.runs import ROOT, assert_one_line, main, main_here, records, start
 
 CONFIGS = ('wdsr', 'edsr', 'srgan')
 
@@ -98,18 +98,17 @@ def test_init_from_starts_from_an_exported_model(tmp_path):
     """Fine-tuning: trained at a learning rate of zero, a network is the one that it started from, bit for bit."""
     model = tmp_path / 'model'
     config = wdsr.get_config('smoke')
-    stage = super_resolution.make(config, 'supervised')
-    net = create_state(stage, jax.random.key(99), jax.ShapeDtypeStruct((1, 12, 12, 3), np.float32)).generator
+    net = create_state(*records(config, 'supervised'), jax.random.key(99)).generator
     export_model(net.params, net.batch_stats, super_resolution.describe(config), model)
     settings = {'supervised.steps': 1, 'supervised.learning_rate': 0.0, 'adversarial.steps': 0}
     config.update_from_flattened_dict(settings | {'init_from': str(model)})
-    runner.train(config, str(tmp_path / 'run'))
-    runner.export(config, str(tmp_path / 'run'))
+    run.train(config, str(tmp_path / 'run'))
+    run.export(config, str(tmp_path / 'run'))
     before, after = (astro_gan.load_model(path).variables[0] for path in (model, tmp_path / 'run/export/supervised'))
     jax.tree.map(np.testing.assert_array_equal, before, after)
     config.generator.features = 16
     with pytest.raises(ValueError, match='holds another generator'):
-        runner.train(config, str(tmp_path / 'other'))
+        run.train(config, str(tmp_path / 'other'))
 
 
 @pytest.mark.parametrize('source', ['export', 'workdir'])
@@ -120,15 +119,13 @@ def test_init_from_another_factor(tmp_path, source, smoke_run):
     if source == 'workdir':
         config.init_from = str(smoke_run('wdsr')[1])
     else:
-        shape = jax.ShapeDtypeStruct((1, 12, 12, 3), np.float32)
-        four = create_state(super_resolution.make(config, 'supervised'), jax.random.key(99), shape).generator
+        four = create_state(*records(config, 'supervised'), jax.random.key(99)).generator
         export_model(four.params, four.batch_stats, super_resolution.describe(config), config.init_from)
     config.factor = 3
     lines = []
     fill = initial_state(config, super_resolution, lines.append)
     assert 'factor 4, not 3' in lines[0]
-    shape = jax.ShapeDtypeStruct((1, 16, 16, 3), np.float32)
-    fresh = create_state(super_resolution.make(config, 'supervised'), jax.random.key(5), shape)
+    fresh = create_state(*records(config, 'supervised'), jax.random.key(5))
     started = fill(fresh)
     before, after = fresh.generator.params, started.generator.params
     assert jax.tree.map(jnp.shape, before) == jax.tree.map(jnp.shape, after)
@@ -189,7 +186,7 @@ def test_a_wrong_setting_is_one_line_that_names_the_right_ones(settings, words, 
     config = wdsr.get_config('smoke')
     config.update_from_flattened_dict(settings)
     with pytest.raises((ValueError, OSError)) as caught:
-        runner.train(config, str(tmp_path / 'run'))
+        run.train(config, str(tmp_path / 'run'))
     for word in words:
         assert word in str(caught.value)
     assert not (tmp_path / 'run' / 'evaluations.csv').exists()
@@ -246,7 +243,7 @@ def test_a_mistake_at_the_start_does_not_claim_the_workdir(tmp_path):
     config = wdsr.get_config('smoke')
     config.dataset.folder = '/nonexistent'
     with pytest.raises(ValueError, match='nonexistent'):
-        runner.train(config, str(tmp_path))
+        run.train(config, str(tmp_path))
     assert claim_workdir(wdsr.get_config('smoke'), tmp_path, write=True) == []
 
 
@@ -277,9 +274,8 @@ def test_paper_variants_need_vgg19_and_say_so(config, tmp_path, monkeypatch):
     """Without the hub the error comes before training and names the setting; the networks themselves are valid."""
     monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
     with pytest.raises(ValueError, match=r'timm/vgg19.*content\.vgg_file'):
-        runner.train(config.get_config('paper'), str(tmp_path))
-    experiment = super_resolution.make(config.get_config('paper'), 'adversarial', training=False)
-    state = state_shape(experiment, jax.ShapeDtypeStruct((1, *experiment.input_shape), np.float32))
+        run.train(config.get_config('paper'), str(tmp_path))
+    state = state_shape(*records(config.get_config('paper'), 'adversarial'))
     assert sum(leaf.size for leaf in jax.tree.leaves(state.generator.params)) > 600_000
 
 
@@ -293,5 +289,5 @@ def test_a_folder_of_pictures_trains(tmp_path, hubble):
     config = wdsr.get_config('smoke')
     config.dataset.folder = str(folder)
     config.adversarial.steps = 0
-    runner.train(config, str(tmp_path / 'run'))
+    run.train(config, str(tmp_path / 'run'))
     assert {row['system'] for row in read_rows(tmp_path / 'run' / 'test.csv')} == {'bicubic', 'wdsr supervised'}

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import stats
 
 from astro_gan.logbook import read_rows
-from experiments import runner, study, study_report
+from experiments import run, study, study_report
 from experiments.systems import ASTRO, NATURAL, SYSTEMS, make_config
 from tests.small_models import colorizer, saved, upscaler
 
@@ -68,7 +68,7 @@ def test_what_is_trained_is_not_trained_again(trained, monkeypatch):
     def refuse(*_):
         raise AssertionError('trained again')
 
-    monkeypatch.setattr(runner, 'train', refuse)
+    monkeypatch.setattr(run, 'train', refuse)
     study.run(arguments(trained, '--train', '--only', 'wdsr', f'--output={trained / "again"}'))
     first, second = ((trained / folder / 'super_resolution.csv').read_text() for folder in ('out', 'again'))
     assert second == '\n'.join(line for line in first.splitlines() if not line.startswith('tiny_x4')) + '\n'
@@ -129,9 +129,9 @@ def test_models_that_cannot_be_compared(tmp_path):
     saved(upscaler(2), tmp_path / 'x2')
     with pytest.raises(ValueError, match='x2: is super_resolution, factor 2; colorization and factor 4 are compared'):
         study.run(arguments(tmp_path, '--models', str(tmp_path / 'x2')))
-    for run in ('a', 'b'):
-        (tmp_path / run / 'export').mkdir(parents=True)
-        saved(upscaler(4), tmp_path / run / 'export' / 'adversarial')
+    for name in ('a', 'b'):
+        (tmp_path / name / 'export').mkdir(parents=True)
+        saved(upscaler(4), tmp_path / name / 'export' / 'adversarial')
     names = list(study.load_others([str(tmp_path / 'a'), str(tmp_path / 'b')]))
     assert names == ['tiny_x4', str(tmp_path / 'b' / 'export' / 'adversarial')]
 

@@ -9,10 +9,12 @@ from astro_gan import losses
 from astro_gan.train import gradient_penalty, make_eval_step, replicate
 from tests import tiny
 
+TASK = tiny.task()
 
-def run(experiment, steps=1, *, state=None, **options):
-    step = tiny.train_step(experiment, **options)
-    state = replicate(tiny.fresh_state(experiment) if state is None else state)
+
+def run(stage, steps=1, *, task=TASK, state=None, **options):
+    step = tiny.train_step(task, stage, **options)
+    state = replicate(tiny.fresh_state(task, stage) if state is None else state)
     for number in range(steps):
         state, terms = step(state, tiny.batch(number))
     return jax.device_get(state), jax.device_get(terms)
@@ -33,13 +35,13 @@ def test_there_are_two_devices():
 
 def test_two_devices_take_the_whole_batchs_gradient():
     """A step over two devices equals plain optax on the whole batch on one: loss and new parameters."""
-    experiment = tiny.experiment(adversarial=None)
-    before = tiny.fresh_state(experiment)
-    after, terms = run(experiment)
+    stage = tiny.stage(adversarial=None)
+    before = tiny.fresh_state(TASK, stage)
+    after, terms = run(stage)
     whole = {name: value.reshape(-1, *value.shape[2:]) for name, value in tiny.batch(0).items()}
 
     def loss_fn(params):
-        return losses.l1(experiment.generator.apply({'params': params}, whole['input']), whole['target'])
+        return losses.l1(TASK.generator.apply({'params': params}, whole['input']), whole['target'])
 
     loss, grads = jax.value_and_grad(loss_fn)(before.generator.params)
     np.testing.assert_allclose(terms['generator/loss'], loss, rtol=1e-5)
@@ -50,9 +52,9 @@ def test_two_devices_take_the_whole_batchs_gradient():
 
 def test_supervised_stage_leaves_the_discriminator_alone():
     """Only the generator moves in a supervised stage, and the average follows it."""
-    experiment = tiny.experiment(adversarial=None)
-    before = tiny.fresh_state(experiment)
-    after, _ = run(experiment)
+    stage = tiny.stage(adversarial=None)
+    before = tiny.fresh_state(TASK, stage)
+    after, _ = run(stage)
     assert_equal(before.discriminator, after.discriminator)
     assert differs(before.generator.params, after.generator.params)
     # The warm-up makes the first decay 0.1.
@@ -64,9 +66,9 @@ def test_supervised_stage_leaves_the_discriminator_alone():
 def test_adversarial_step_moves_both_networks(name):
     """Every adversarial loss trains both networks with finite terms."""
     penalty = 10.0 if name == 'wasserstein' else 0.0
-    experiment = tiny.experiment(adversarial=name, penalty=penalty)
-    before = tiny.fresh_state(experiment)
-    after, terms = run(experiment, steps=2)
+    stage = tiny.stage(adversarial=name, penalty=penalty)
+    before = tiny.fresh_state(TASK, stage)
+    after, terms = run(stage, steps=2)
     assert differs(before.generator.params, after.generator.params)
     assert differs(before.discriminator.params, after.discriminator.params)
     assert all(np.isfinite(value) for value in terms.values())
@@ -80,16 +82,16 @@ def test_generator_gradient_comes_from_one_forward_pass(name):
 
     The relativistic loss compares with the average logit: of the whole batch, not of a device's part.
     """
-    experiment = tiny.experiment(adversarial=name, rate=0.0)  # the discriminator stands still, to be compared
-    state = tiny.fresh_state(experiment)
-    _, terms = run(experiment)
+    stage = tiny.stage(adversarial=name, rate=0.0)  # the discriminator stands still, to be compared
+    state = tiny.fresh_state(TASK, stage)
+    _, terms = run(stage)
     whole = {key: value.reshape(-1, *value.shape[2:]) for key, value in tiny.batch(0).items()}
 
     def loss_fn(params):
-        fake = experiment.generator.apply({'params': params}, whole['input'])
+        fake = TASK.generator.apply({'params': params}, whole['input'])
         variables = {'params': state.discriminator.params}
         real_logits, fake_logits = (
-            experiment.discriminator.apply(variables, images, train=True) for images in (whole['target'], fake)
+            TASK.discriminator.apply(variables, images, train=True) for images in (whole['target'], fake)
         )
         return losses.l1(fake, whole['target']) + 1e-2 * losses.ADVERSARIAL[name][1](real_logits, fake_logits)
 
@@ -101,9 +103,9 @@ def test_generator_gradient_comes_from_one_forward_pass(name):
 
 def test_critic_step_leaves_the_generator_alone():
     """The extra discriminator updates of a Wasserstein GAN change neither the generator nor its average."""
-    experiment = tiny.experiment(adversarial='wasserstein', penalty=10.0)
-    before = tiny.fresh_state(experiment)
-    after, terms = run(experiment, update_generator=False)
+    stage = tiny.stage(adversarial='wasserstein', penalty=10.0)
+    before = tiny.fresh_state(TASK, stage)
+    after, terms = run(stage, update_generator=False)
     assert_equal((before.generator, before.ema_params), (after.generator, after.ema_params))
     assert differs(before.discriminator.params, after.discriminator.params)
     assert 'generator/loss' not in terms
@@ -127,14 +129,13 @@ def test_gradient_penalty_of_a_linear_critic():
 
 def test_batch_statistics_cover_all_devices():
     """Cross-replica batch norm: the running mean moves towards the mean of the whole batch, not of a device's part."""
-    experiment = tiny.experiment(generator='srresnet', adversarial=None)
-    state = tiny.fresh_state(experiment)
+    task, stage = tiny.task(generator='srresnet'), tiny.stage(adversarial=None)
+    state = tiny.fresh_state(task, stage)
     params = jax.device_get(state.generator.params)
-    after, _ = run(experiment, state=state)
-    alone = tiny.experiment(generator='srresnet', adversarial=None)
+    after, _ = run(stage, task=task)
     whole = tiny.batch(0)['input'].reshape(-1, 8, 8, 3)
-    module = alone.generator.clone(axis_name=None)
-    fresh = tiny.fresh_state(experiment).generator.batch_stats
+    module = task.generator.clone(axis_name=None)
+    fresh = state.generator.batch_stats
     _, updates = module.apply({'params': params, 'batch_stats': fresh}, whole, train=True, mutable=['batch_stats'])
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
@@ -146,9 +147,9 @@ def test_batch_statistics_cover_all_devices():
 @pytest.mark.parametrize('adversarial', [None, 'minimax'])
 def test_a_bad_batch_never_reaches_the_weights(adversarial):
     """A NaN in one device's part skips the step everywhere: only the counters move; the next good step goes on."""
-    experiment = tiny.experiment(adversarial=adversarial)
-    before, _ = run(experiment)
-    step = tiny.train_step(experiment)
+    stage = tiny.stage(adversarial=adversarial)
+    before, _ = run(stage)
+    step = tiny.train_step(TASK, stage)
     bad = tiny.batch(1)
     bad['target'][1, 0, 0, 0, 0] = np.nan
     state, terms = step(replicate(before), bad)
@@ -166,28 +167,29 @@ def test_a_bad_batch_never_reaches_the_weights(adversarial):
 
 def test_bfloat16_keeps_float32_parameters():
     """Computing in bfloat16 leaves parameters, statistics and optimizer in float32, and trains alike."""
-    exact, exact_terms = run(tiny.experiment(generator='srresnet', norm='batch'), steps=2)
-    rough, rough_terms = run(tiny.experiment(generator='srresnet', norm='batch', dtype=jnp.bfloat16), steps=2)
+    networks = {'generator': 'srresnet', 'norm': 'batch'}
+    exact, exact_terms = run(tiny.stage(), steps=2, task=tiny.task(**networks))
+    rough, rough_terms = run(tiny.stage(), steps=2, task=tiny.task(**networks, dtype=jnp.bfloat16))
     assert {leaf.dtype for leaf in jax.tree.leaves(rough)} == {leaf.dtype for leaf in jax.tree.leaves(exact)}
     np.testing.assert_allclose(rough_terms['generator/pixel'], exact_terms['generator/pixel'], rtol=0.02)
 
 
 def test_same_seed_same_bits():
     """Two runs from the same seed end with the same bits."""
-    experiment = tiny.experiment(adversarial='wasserstein', penalty=10.0)
-    assert_equal(run(experiment, steps=3)[0], run(experiment, steps=3)[0])
+    stage = tiny.stage(adversarial='wasserstein', penalty=10.0)
+    assert_equal(run(stage, steps=3)[0], run(stage, steps=3)[0])
 
 
 def test_eval_step_gathers_every_tile():
     """Metrics come back per image, in the order of the batch, from both devices, with their masks."""
-    experiment = tiny.experiment(adversarial=None)
-    state = tiny.fresh_state(experiment)
+    stage = tiny.stage(adversarial=None)
+    state = tiny.fresh_state(TASK, stage)
     data = tiny.batch(0) | {
         'mask': np.array([[1, 1], [1, 0]], np.float32),
         'index': np.array([[0, 1], [2, -1]], np.int32),
     }
-    result = make_eval_step(experiment)(state.ema_params, {}, data)
+    result = make_eval_step(TASK)(state.ema_params, {}, data)
     assert result['index'].tolist() == [0, 1, 2, -1]
     low, high = (data[name].reshape(4, *data[name].shape[2:]) for name in ('input', 'target'))
-    output = np.clip(experiment.generator.apply({'params': state.ema_params}, low), 0, 1)
+    output = np.clip(TASK.generator.apply({'params': state.ema_params}, low), 0, 1)
     np.testing.assert_allclose(result['l1'], np.abs(output - high).mean((1, 2, 3)), rtol=1e-4)

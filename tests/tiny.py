@@ -8,21 +8,17 @@ import numpy as np
 import optax
 
 from astro_gan import images, losses, summary
-from astro_gan.experiment import Experiment
 from astro_gan.models import make_discriminator, make_generator
 from astro_gan.state import create_state
+from astro_gan.task import Stage, Task
 from astro_gan.train import AXIS, make_train_step
 
-SPEC = jax.ShapeDtypeStruct((1, 8, 8, 3), np.float32)
 FIELDS = {'factor': 2, 'features': 4, 'blocks': 1}
 
 
 @functools.cache
-def experiment(
-    *, generator='wdsr', adversarial='minimax', norm='none', penalty=0.0, critic_steps=1, dtype=jnp.float32, rate=1e-3
-) -> Experiment:
-    """`adversarial=None` makes a supervised stage."""
-    axis = {'axis_name': AXIS} if generator == 'srresnet' else {}
+def stage(*, adversarial='minimax', penalty=0.0, critic_steps=1, rate=1e-3, **fields) -> Stage:
+    """`adversarial=None` makes a supervised stage; `fields` are those of `Stage`."""
 
     def generator_loss(prediction, batch, real_logits, fake_logits):
         terms = {'generator/pixel': losses.l1(prediction, batch['target'])}
@@ -33,6 +29,30 @@ def experiment(
     def discriminator_loss(real_logits, fake_logits):
         terms = {'discriminator/real': real_logits.mean(), 'discriminator/fake': fake_logits.mean()}
         return losses.ADVERSARIAL[adversarial][0](real_logits, fake_logits, 1.0), terms
+
+    defaults = {
+        'name': 'adversarial' if adversarial else 'supervised',
+        'steps': 4,
+        'batch_size': 4,
+        'eval_every': 2,
+        'best_metric': 'l1',
+        'ema_decay': 0.9,
+    }
+    return Stage(
+        **(defaults | fields),
+        generator_tx=optax.adam(rate),
+        discriminator_tx=optax.adam(rate),
+        generator_loss=generator_loss,
+        discriminator_loss=discriminator_loss if adversarial else None,
+        gradient_penalty=penalty,
+        critic_steps=critic_steps,
+    )
+
+
+@functools.cache
+def task(*, generator='wdsr', norm='none', dtype=jnp.float32) -> Task:
+    """Tiny networks, cheap metrics."""
+    axis = {'axis_name': AXIS} if generator == 'srresnet' else {}
 
     def preprocess(crop, seed):
         import tensorflow as tf
@@ -47,22 +67,16 @@ def experiment(
         # By 'l2' the best is the worst: for tests that need the best not to be the latest.
         return {'l1': l1, 'l2': -l1, 'psnr_y': -l1, 'ssim_y': -l1, 'lpips': l1}
 
-    return Experiment(
+    return Task(
         generator=make_generator(generator, **FIELDS, **axis, dtype=dtype),
         discriminator=make_discriminator(
             'srgan', features=4, hidden=4, norm=norm, global_pool=True, axis_name=AXIS, dtype=dtype
         ),
-        generator_tx=optax.adam(rate),
-        discriminator_tx=optax.adam(rate),
-        generator_loss=generator_loss,
-        discriminator_loss=discriminator_loss if adversarial else None,
+        input_shape=(8, 8, 3),
         discriminator_input=lambda low_res, image: image,
-        gradient_penalty=penalty,
-        critic_steps=critic_steps,
         preprocess=preprocess,
         to_rgb=lambda low_res, prediction: jnp.clip(prediction, 0, 1),
         baseline=lambda low_res: jnp.clip(images.upsample(low_res, 2), 0, 1),
-        input_shape=(8, 8, 3),
         metrics=cheap_metrics,
         summarize=lambda table: (summary.summarize(table), []),
         headline=('l1', 'psnr_y'),
@@ -70,15 +84,15 @@ def experiment(
 
 
 @functools.cache
-def train_step(of: Experiment, **options):
-    """A step is compiled once for all tests that take the same experiment."""
-    return make_train_step(of, ema_decay=0.9, seed=0, **options)
+def train_step(task: Task, stage: Stage, **options):
+    """A step is compiled once for all tests that take the same task and stage."""
+    return make_train_step(task, stage, seed=0, **options)
 
 
 @functools.cache
-def fresh_state(of: Experiment):
+def fresh_state(task: Task, stage: Stage):
     """The initial state, as numpy arrays (a step donates its state)."""
-    return create_state(of, jax.random.key(0), SPEC)
+    return create_state(task, stage, jax.random.key(0))
 
 
 def batch(step: int = 0, *, devices: int = 2, per_device: int = 2) -> dict[str, np.ndarray]:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-import signal
 import sys
+import tempfile
+import warnings
+from collections.abc import Callable
 from typing import Any
+
+from astro_gan import commands
 
 HELP = {
     'colorize': 'gray pictures or frames to colour, same size',
@@ -15,17 +20,31 @@ HELP = {
 }
 
 
-def add_to(commands: argparse._SubParsersAction) -> None:
+def add_to(subparsers: argparse._SubParsersAction) -> None:
     """The three commands."""
     for name, text in HELP.items():
-        parser = commands.add_parser(name, help=text, description=text)
-        parser.set_defaults(run=run, command=name)
-        parser.add_argument('inputs', nargs='+', metavar='IN', help='files, folders or patterns: JPEG, PNG, TIFF, FITS')
-        parser.add_argument('-o', '--out', required=True, metavar='DIR', help='folder for the results; made if missing')
+        parser = subparsers.add_parser(name, help=text, description=text)
+        parser.set_defaults(run=run)
+        parser.add_argument(
+            'inputs',
+            nargs='+',
+            type=commands.expanded,
+            metavar='IN',
+            help='files, folders or patterns: JPEG, PNG, TIFF, FITS',
+        )
+        parser.add_argument(
+            '-o',
+            '--out',
+            required=True,
+            type=commands.expanded,
+            metavar='DIR',
+            help='folder for the results; made if missing',
+        )
         parser.add_argument(
             '--model',
             action='append',
             default=[],
+            type=commands.expanded,
             metavar='NAME|DIR',
             help='a shipped model (see `astro-gan models`) or an exported directory; again for a chain of models',
         )
@@ -62,6 +81,17 @@ def add_to(commands: argparse._SubParsersAction) -> None:
             default='asinh',
             help='FITS: how values are shown',
         )
+        parser.add_argument(
+            '--mask',
+            choices=('bad', 'good', 'ignore'),
+            help='FITS: what 1 in an extension MASK means, or that MASK and DQ are not looked at',
+        )
+        parser.add_argument(
+            '--allow-mosaic', action='store_true', help='FITS, XISF: take a mosaic of colour filters as gray'
+        )
+        parser.add_argument(
+            '--ignore-checksum', action='store_true', help='FITS: read data that do not agree with their DATASUM'
+        )
         parser.add_argument('--tile', type=_positive, metavar='PIXELS', help='side of a tile of the input; less memory')
         parser.add_argument('--overwrite', action='store_true', help='replace results that are there')
         parser.add_argument('--resume', action='store_true', help='leave results alone that are finished')
@@ -93,11 +123,14 @@ def _saturation(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Apply the models; 1 if a file failed."""
+    """Apply the models; 1 if a file failed, or if standard output took nothing."""
     from pathlib import Path
 
+    from astro_gan.errors import UserError
+    from astro_gan.files.paths import printable
     from astro_gan.inference import files
     from astro_gan.inference.choose import choose_model
+    from astro_gan.inference.jobs import find_jobs
 
     use_compilation_cache()
     given = vars(arguments)
@@ -108,6 +141,9 @@ def run(arguments: argparse.Namespace) -> int:
         hdu=arguments.hdu,
         stretch=arguments.stretch,
         conserve=given.get('conserve', 'surface_brightness'),
+        mask=arguments.mask,
+        allow_mosaic=arguments.allow_mosaic,
+        ignore_checksum=arguments.ignore_checksum,
         format=arguments.format,
         tile=arguments.tile,
         overwrite=arguments.overwrite,
@@ -115,17 +151,15 @@ def run(arguments: argparse.Namespace) -> int:
         maximum_pixels=arguments.max_megapixels * 10**6,
     )
     out = Path(arguments.out)
-    jobs = files.find_jobs(arguments.inputs, out, arguments.format)
+    jobs = find_jobs(arguments.inputs, out, arguments.format, log=_note)
     model = choose_model(arguments.command, arguments.model, given.get('factor'))
     if out.exists() and not out.is_dir():
-        raise ValueError(f'{out}: is a file; -o names a folder')
+        raise UserError(f'{printable(out)}: is a file; -o names a folder')
     out.mkdir(parents=True, exist_ok=True)
-    print(f'{model.name}: {len(jobs)} file{"s" * (len(jobs) != 1)} to {out}/', flush=True)
+    heard = commands.say(f'{model.name}: {len(jobs)} file{"s" * (len(jobs) != 1)} to {printable(out)}/')
     if arguments.beam_runner:
-        try:
-            from astro_gan.inference import beam
-        except ImportError:
-            raise ValueError("--beam_runner: needs Apache Beam: pip install 'astro_gan[beam]'") from None
+        from astro_gan.inference import beam
+
         counts = beam.run(
             arguments.command,
             arguments.model,
@@ -134,48 +168,87 @@ def run(arguments: argparse.Namespace) -> int:
             settings,
             runner=arguments.beam_runner,
             options=arguments.beam_options,
-            fail=lambda line: print(f'error: {line}', file=sys.stderr),
+            fail=lambda line: _note(f'error: {line}'),
         )
     else:
-        # A job that is told to end leaves nothing half written.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         counts = _with_progress(model, jobs, settings)
-    made, finished, failed = counts
-    parts = [f'{made} made', f'{finished} already finished' * bool(finished), f'{failed} failed' * bool(failed)]
-    print(', '.join(part for part in parts if part))
-    return 1 if failed else 0
+    words = {
+        files.MADE: 'made',
+        files.FINISHED: 'already finished',
+        files.ELSEWHERE: 'left to another run',
+        files.FAILED: 'failed',
+    }
+    parts = [f'{counts[outcome]} {word}' for outcome, word in words.items() if counts[outcome] or outcome == files.MADE]
+    heard &= commands.say(', '.join(parts))
+    return 1 if counts[files.FAILED] or not heard else 0
 
 
-def _with_progress(model: Any, jobs: list[Any], settings: Any) -> tuple[int, int, int]:
+def _note(line: str) -> None:
+    commands.say(line, sys.stderr)
+
+
+def _with_progress(model: Any, jobs: list[Any], settings: Any) -> Any:
     from tqdm import tqdm
 
     from astro_gan.inference import files
 
     estimates = {source: model.factor**2 * files.estimate_megapixels(source) for source, _ in jobs}
     form = '{desc}{percentage:3.0f}%|{bar}| {n:.2f}/{total:.2f} MP [{elapsed}<{remaining}, {rate_noinv_fmt}]'
-    with tqdm(total=sum(estimates.values()), unit='MP', bar_format=form, desc=model.name, disable=None) as bar:
+    bar = tqdm(total=sum(estimates.values()), unit='MP', bar_format=form, desc=model.name, disable=None)
 
-        def start(source: str, megapixels: float) -> None:
-            bar.total += megapixels - estimates[source]
-            bar.set_description(os.path.basename(source))
+    def start(source: str, megapixels: float) -> None:
+        bar.total += megapixels - estimates[source]
+        bar.set_description(os.path.basename(source))
 
+    def note(line: str) -> None:
+        with tqdm.external_write_mode(file=sys.stderr):
+            _note(line)
+
+    try:
         return files.apply_files(
             model,
             jobs,
             settings,
-            fail=lambda line: bar.write(f'error: {line}', file=sys.stderr),
-            progress=bar.update,
-            start=start,
-            log=lambda line: bar.write(line, file=sys.stderr),
+            fail=_unless_deaf(lambda line: note(f'error: {line}')),
+            progress=_unless_deaf(bar.update),
+            start=_unless_deaf(start),
+            log=_unless_deaf(note),
         )
+    finally:
+        _unless_deaf(bar.close)()
+
+
+def _unless_deaf(show: Callable[..., Any]) -> Callable[..., Any]:
+    """What shows something, without an error where the terminal has gone: the results do not need it."""
+
+    def shown(*arguments: Any) -> None:
+        with contextlib.suppress(OSError):
+            show(*arguments)
+
+    return shown
 
 
 def use_compilation_cache() -> None:
-    """Keep compiled networks for the next start, unless the user has said where or that none is wanted."""
+    """Keep compiled networks for the next start, unless the user has said where or that none is wanted.
+
+    Where that cannot be, one line says so, and it works without. A damaged entry is passed over.
+    """
     import jax
 
+    warnings.filterwarnings('ignore', r'Error (reading|writing) persistent compilation cache', UserWarning)
     if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
         return
     base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-    jax.config.update('jax_compilation_cache_dir', os.path.join(base, 'astro_gan', 'jax'))
+    folder = os.path.join(base, 'astro_gan', 'jax')
+    try:
+        if not os.path.isabs(folder):
+            raise OSError('there is no home folder')
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        _note(f'note: compiled networks are not kept for the next start: {folder}: {reason}')
+        return
+    jax.config.update('jax_compilation_cache_dir', folder)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
+from astro_gan.commands import expanded
 from astro_gan.curation.limits import Limits
+from astro_gan.errors import UserError
 
 
 def add_to(commands: argparse._SubParsersAction) -> None:
@@ -16,11 +18,16 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         description='Check all pictures below a folder, crop borders, refuse what is of no use, find pictures of the '
         'same sky, and write tiles with a manifest, the reason for every refusal and a contact sheet to look through.',
     )
-    parser.add_argument('folder', metavar='DIR', help='searched with all folders below; its manifest.csv is used')
-    parser.add_argument('-o', '--out', required=True, metavar='OUT', help='folder to write, new or an earlier output')
+    parser.add_argument(
+        'folder', type=expanded, metavar='DIR', help='searched with all folders below; its manifest.csv is used'
+    )
+    parser.add_argument(
+        '-o', '--out', required=True, type=expanded, metavar='OUT', help='folder to write, new or an earlier output'
+    )
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier output')
     parser.add_argument(
         '--overrides',
+        type=expanded,
         metavar='FILE',
         help='decisions by hand, one a line: keep PATH | refuse PATH [REASON] | crop PATH X0 Y0 X1 Y1',
     )
@@ -47,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     from astro_gan.curation.curate import Settings, curate
 
     if arguments.jobs < 1:
-        raise ValueError(f'--jobs is {arguments.jobs}: must be 1 or more')
+        raise UserError(f'--jobs is {arguments.jobs}: must be 1 or more')
     settings = Settings(
         limits=Limits(**{field.name: getattr(arguments, field.name) for field in dataclasses.fields(Limits)}),
         tile=arguments.tile,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from astro_gan.commands import expanded
+
 _BUILD = """
 Build a TensorFlow data set from the output of `astro-gan curate` (a folder with a manifest.csv), from a manifest, or
 from any folder of pictures: train/, val/ and test/ in it, or else shared out 80:10:10. Checksums in the manifest are
@@ -17,7 +19,9 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     actions = parser.add_subparsers(metavar='ACTION', required=True)
 
     build = actions.add_parser('build', help='build one from a manifest or a folder', description=_BUILD)
-    build.add_argument('source', metavar='MANIFEST_OR_DIR', help='a manifest.csv, a folder with one, or any folder')
+    build.add_argument(
+        'source', type=expanded, metavar='MANIFEST_OR_DIR', help='a manifest.csv, a folder with one, or any folder'
+    )
     build.add_argument('--name', default='astro_images', help='what the data set is called (%(default)s)')
     _add_data_dir(build)
     build.add_argument('--overwrite', action='store_true', help='replace the data set of that name')
@@ -44,7 +48,11 @@ def add_to(commands: argparse._SubParsersAction) -> None:
 
 def _add_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        '--data-dir', '--data_dir', metavar='DIR', help='where data sets are kept (~/tensorflow_datasets)'
+        '--data-dir',
+        '--data_dir',
+        type=expanded,
+        metavar='DIR',
+        help='where data sets are kept (~/tensorflow_datasets)',
     )
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from astro_gan.commands import expanded
+from astro_gan.errors import UserError
+
 FORMATS = {
     'safetensors': 'weights, for astro_gan itself, with a StableHLO program',
     'stablehlo': 'one StableHLO program, for jax.export',
@@ -24,10 +27,11 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         'models',
         nargs='+',
+        type=expanded,
         metavar='MODEL',
-        help='the name of a shipped model or the directory of an export; several: a colorizer, then what enlarges',
+        help='the name of a shipped model or the directory of an export; several: a chain, a colorizer first or none',
     )
-    parser.add_argument('-o', '--output', required=True, metavar='DIR', help='directory to be made')
+    parser.add_argument('-o', '--output', required=True, type=expanded, metavar='DIR', help='directory to be made')
     parser.add_argument('--format', choices=FORMATS, default='safetensors', help='default: safetensors')
     parser.add_argument('--name', default='', help='what a model made of several calls itself')
     parser.add_argument('--half', action='store_true', help='store weights as float16 (safetensors)')
@@ -39,14 +43,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Export the models that the arguments name."""
     import numpy as np
 
-    from astro_gan.export import join, to_half, write_model
+    from astro_gan.export import to_half, write_model
     from astro_gan.export_forms import greatest_difference, live
+    from astro_gan.inference.chain import join
     from astro_gan.model import load_model
 
     if arguments.half and arguments.format != 'safetensors':
-        raise ValueError(f'--half: stores weights, which is --format safetensors, not {arguments.format}')
+        raise UserError(f'--half: stores weights, which is --format safetensors, not {arguments.format}')
     if arguments.name and len(arguments.models) == 1:
-        raise ValueError('--name: names a model made of several; there is one')
+        raise UserError('--name: names a model made of several; there is one')
     models = [load_model(name) for name in arguments.models]
     model = models[0] if len(models) == 1 else join(models, arguments.name)
     if arguments.half:

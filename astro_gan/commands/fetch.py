@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from astro_gan.commands import expanded
+from astro_gan.errors import UserError
+
 if TYPE_CHECKING:
     import requests
     from astropy.coordinates import SkyCoord
@@ -46,7 +49,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     where.add_argument('--object', metavar='NAME', help='name of an object, resolved by CDS Sesame')
     where.add_argument(
         '--positions',
-        type=Path,
+        type=_path,
         metavar='FILE',
         help='one position or name a line, or a CSV with columns ra,dec or name',
     )
@@ -92,7 +95,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     press.add_argument('--url', metavar='URL', help='of the feed, such as https://esawebb.org/images/d2d/')
     for parser in (hla, press):
         parser.add_argument(
-            '-o', '--output', type=Path, required=True, metavar='DIR', help='folder for images and manifest.csv'
+            '-o', '--output', type=_path, required=True, metavar='DIR', help='folder for images and manifest.csv'
         )
         parser.add_argument('--max', type=int, metavar='N', help='files at most')
         parser.add_argument('--dry-run', action='store_true', help='only say what would be fetched')
@@ -105,6 +108,10 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         parser.add_argument(
             '--timeout', type=float, default=60, metavar='S', help='seconds to wait for an answer (default %(default)s)'
         )
+
+
+def _path(text: str) -> Path:
+    return Path(expanded(text))
 
 
 def run_hla(arguments: argparse.Namespace) -> int:
@@ -120,7 +127,7 @@ def run_hla(arguments: argparse.Namespace) -> int:
     instruments = _names(arguments.instrument) or archive.INSTRUMENTS
     for name in instruments:
         if name not in archive.INSTRUMENTS:
-            raise ValueError(f'--instrument: {name!r} is not one of {", ".join(archive.INSTRUMENTS)}')
+            raise UserError(f'--instrument: {name!r} is not one of {", ".join(archive.INSTRUMENTS)}')
     places = _places(arguments)
     with transport.make_session(arguments.timeout) as session:
         items: dict[str, Item] = {}
@@ -189,35 +196,35 @@ def run_press(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     """The options that both archives have."""
     if not 1 <= arguments.jobs <= 8:
-        raise ValueError(f'--jobs {arguments.jobs}: wanted 1 to 8; the archives serve others too')
+        raise UserError(f'--jobs {arguments.jobs}: wanted 1 to 8; the archives serve others too')
     if arguments.max is not None and arguments.max < 1:
-        raise ValueError(f'--max {arguments.max}: wanted 1 or more')
+        raise UserError(f'--max {arguments.max}: wanted 1 or more')
     if not 0 < arguments.limit <= 100_000:
-        raise ValueError(f'--limit {arguments.limit:g}: wanted more than 0 and at most 100000 MB')
+        raise UserError(f'--limit {arguments.limit:g}: wanted more than 0 and at most 100000 MB')
     if not 0 < arguments.timeout <= 3600:
-        raise ValueError(f'--timeout {arguments.timeout:g}: wanted more than 0 and at most 3600 seconds')
+        raise UserError(f'--timeout {arguments.timeout:g}: wanted more than 0 and at most 3600 seconds')
     if arguments.output.exists() and not arguments.output.is_dir():
-        raise ValueError(f'{arguments.output}: not a folder')
+        raise UserError(f'{arguments.output}: not a folder')
     for option in ('sia_url', 'cutout_url', 'resolver_url', 'url'):
         address = getattr(arguments, option, None)
         if address and not re.match(r'https?://[^/]', address):
-            raise ValueError(f'--{option.replace("_", "-")} {address}: wanted an address with http:// or https://')
+            raise UserError(f'--{option.replace("_", "-")} {address}: wanted an address with http:// or https://')
 
 
 def _checked_filters(arguments: argparse.Namespace) -> list[str]:
     """The options of cutouts; the filters of them, as a list."""
     if not 16 <= arguments.size <= 20000:
-        raise ValueError(f'--size {arguments.size}: wanted 16 to 20000 pixels')
+        raise UserError(f'--size {arguments.size}: wanted 16 to 20000 pixels')
     if not 0 < arguments.radius <= 2:
-        raise ValueError(f'--radius {arguments.radius:g}: wanted more than 0 and at most 2 degrees')
+        raise UserError(f'--radius {arguments.radius:g}: wanted more than 0 and at most 2 degrees')
     if arguments.scale is not None and not 0.001 <= arguments.scale <= 10:
-        raise ValueError(f'--scale {arguments.scale:g}: wanted 0.001 to 10 arcsec per pixel')
+        raise UserError(f'--scale {arguments.scale:g}: wanted 0.001 to 10 arcsec per pixel')
     filters = _names(arguments.filters)
     for name in filters:
         if not re.fullmatch(r'F\d{3,4}[A-Z]{1,2}', name):
-            raise ValueError(f'--filters: {name!r} is not a filter of Hubble such as F814W')
+            raise UserError(f'--filters: {name!r} is not a filter of Hubble such as F814W')
     if arguments.format == 'jpg' and len(filters) not in (0, 1, 3):
-        raise ValueError(f'--filters: a picture takes one filter (gray) or three (colour), not {len(filters)}')
+        raise UserError(f'--filters: a picture takes one filter (gray) or three (colour), not {len(filters)}')
     return filters
 
 
@@ -225,7 +232,7 @@ def _finish(items: list[Item], arguments: argparse.Namespace, session: requests.
     """Fetch, or say what would be; the exit status."""
     items = items[: arguments.max]
     if not items:
-        raise ValueError(
+        raise UserError(
             'the archive has nothing that matches; try a larger --radius, fewer --filters or another --query'
         )
     if arguments.dry_run:
@@ -268,13 +275,13 @@ def _places(arguments: argparse.Namespace) -> list[tuple[str, str]]:
         (arguments.ra, arguments.dec) != (None, None),
     ]
     if sum(given) != 1:
-        raise ValueError('say where: either --ra and --dec, or --object, or --positions')
+        raise UserError('say where: either --ra and --dec, or --object, or --positions')
     if arguments.object is not None:
         return [('--object', arguments.object)]
     if arguments.positions is not None:
         return _lines(arguments.positions)
     if arguments.ra is None or arguments.dec is None:
-        raise ValueError('--ra and --dec belong together')
+        raise UserError('--ra and --dec belong together')
     return [('--ra, --dec', f'{arguments.ra} {arguments.dec}')]
 
 
@@ -283,7 +290,7 @@ def _lines(path: Path) -> list[tuple[str, str]]:
     try:
         rows = list(enumerate(path.read_text(encoding='utf-8-sig').splitlines(), 1))
     except UnicodeError as error:
-        raise ValueError(f'{path}: not a text file in UTF-8') from error
+        raise UserError(f'{path}: not a text file in UTF-8') from error
     rows = [(number, text) for number, line in rows if (text := line.split('#')[0].strip())]
     columns = [name.strip().lower() for name in next(csv.reader([rows[0][1]]))] if rows else []
     wanted = ['ra', 'dec'] if {'ra', 'dec'} <= set(columns) else ['name'] if 'name' in columns else []
@@ -293,11 +300,11 @@ def _lines(path: Path) -> list[tuple[str, str]]:
         if wanted:
             row = dict(zip(columns, next(csv.reader([text])), strict=False))
             if any(not row.get(name, '').strip() for name in wanted):
-                raise ValueError(f'{where}: no {" and ".join(wanted)}')
+                raise UserError(f'{where}: no {" and ".join(wanted)}')
             text = ' '.join(row[name].strip() for name in wanted)
         found.append((where, text))
     if not found:
-        raise ValueError(f'{path}: no position in it; wanted lines such as "210.80 54.35" or "M101"')
+        raise UserError(f'{path}: no position in it; wanted lines such as "210.80 54.35" or "M101"')
     return found
 
 
@@ -313,13 +320,13 @@ def _position(text: str, where: str, resolver: str | None) -> SkyCoord:
         pass
     else:
         if not (0 <= ra <= 360 and -90 <= dec <= 90):
-            raise ValueError(f'{where}: {text}: wanted ra from 0 to 360 and dec from -90 to 90 degrees')
+            raise UserError(f'{where}: {text}: wanted ra from 0 to 360 and dec from -90 to 90 degrees')
         return SkyCoord(ra % 360, dec, unit='deg')
     if re.fullmatch(r'[\d\s.:+\-hmsd°\'"]+', ' '.join(parts)):
         try:
             return SkyCoord(' '.join(parts), unit=(units.hourangle, units.deg))
         except ValueError as error:
-            raise ValueError(
+            raise UserError(
                 f'{where}: {text}: not a position such as "210.80 54.35" or "14:03:12.6 +54:20:57"'
             ) from error
     try:
@@ -329,5 +336,5 @@ def _position(text: str, where: str, resolver: str | None) -> SkyCoord:
         return SkyCoord.from_name(text)
     except name_resolve.NameResolveError as error:
         if 'Unable to find' in str(error):
-            raise ValueError(f'{where}: the name resolver does not know {text!r}; give --ra and --dec') from error
+            raise UserError(f'{where}: the name resolver does not know {text!r}; give --ra and --dec') from error
         raise OSError(f'{where}: the name resolver does not answer; give --ra and --dec ({error})') from error

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from astro_gan.commands import expanded
+
 _LIGHT = {'psnr_y': 'PSNR Y {:.2f} dB', 'ssim_y': 'SSIM Y {:.3f}', 'lpips': 'LPIPS {:.3f}'}
 _COLOUR = {'l1_ab': 'L1 a*b* {:.2f}', 'psnr': 'PSNR {:.2f} dB', 'lpips': 'LPIPS {:.3f}'}  # their Y is the input's
 _LARGEST_CARD = 2**20  # bytes of a model card that are shown
@@ -19,7 +21,11 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         description='List the models that ship with the package. With MODEL, show one in full and check its files.',
     )
     parser.add_argument(
-        'model', nargs='?', metavar='MODEL', help='name of a shipped model, or directory of an exported one'
+        'model',
+        nargs='?',
+        type=expanded,
+        metavar='MODEL',
+        help='name of a shipped model, or directory of an exported one',
     )
     parser.set_defaults(run=run)
 
@@ -48,7 +54,7 @@ def _show(directory: Path) -> None:
 
     from astro_gan.export import check_files
     from astro_gan.files.paths import printable
-    from astro_gan.model import read_description
+    from astro_gan.inference.exported import read_description
 
     description = read_description(directory)
     check_files(directory)

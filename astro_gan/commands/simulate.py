@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from astro_gan.commands import expanded
+
 _PSFS = ('gaussian', 'moffat', 'telescope', 'jwst')
 
 
@@ -17,7 +19,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         'noise, on a finer grid) and NAME_stars.csv (x, y from 0, flux, sigma). The same seed gives the same files.',
     )
     add = parser.add_argument
-    add('-o', '--output', type=Path, required=True, metavar='DIR', help='folder to write into')
+    add('-o', '--output', type=expanded, required=True, metavar='DIR', help='folder to write into')
     add('--count', type=int, default=1, help='fields (default 1)')
     add('--seed', type=int, default=0)
     add('--size', type=int, default=256, help='pixels on a side (default 256)')
@@ -44,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the fields."""
     import dataclasses
 
+    from astro_gan.errors import UserError
     from astro_gan.simulation.fields import FWHM, OVERSAMPLING, batch_key
     from astro_gan.simulation.files import GRID, PSFS, Sky, star_field, write_field
 
@@ -54,21 +57,22 @@ def run(arguments: argparse.Namespace) -> int:
     limits |= {'faintest': 1e-3, 'nebula': 0, 'noise': 1e-30, 'gain': 1e-3}
     for name, least in limits.items():
         if not given[name] >= least:
-            raise ValueError(f'--{name.replace("_", "-")} {given[name]}: must be at least {least:g}')
+            raise UserError(f'--{name.replace("_", "-")} {given[name]}: must be at least {least:g}')
     if not sky.brightest > sky.faintest:
-        raise ValueError(f'--brightest {sky.brightest:g}: must be above --faintest {sky.faintest:g}')
+        raise UserError(f'--brightest {sky.brightest:g}: must be above --faintest {sky.faintest:g}')
     if not 0.75 <= sky.fwhm <= FWHM[1]:
-        raise ValueError(f'--fwhm {sky.fwhm:g}: must be from 0.75 to {FWHM[1]:g} pixels')
+        raise UserError(f'--fwhm {sky.fwhm:g}: must be from 0.75 to {FWHM[1]:g} pixels')
     if not 0 <= sky.correlation <= 0.7:
-        raise ValueError(f'--correlation {sky.correlation:g}: must be from 0 to 0.7')
+        raise UserError(f'--correlation {sky.correlation:g}: must be from 0 to 0.7')
     if sky.slope == 1:
-        raise ValueError('--slope 1: must not be 1; 1.01 is nearly the same')
+        raise UserError('--slope 1: must not be 1; 1.01 is nearly the same')
     if sky.dead_columns > sky.size:
-        raise ValueError(f'--dead-columns {sky.dead_columns}: a field has {sky.size}')
-    arguments.output.mkdir(parents=True, exist_ok=True)
+        raise UserError(f'--dead-columns {sky.dead_columns}: a field has {sky.size}')
+    folder = Path(arguments.output)
+    folder.mkdir(parents=True, exist_ok=True)
     for index in range(arguments.count):
         field = star_field(batch_key(arguments.seed, index), sky)
         name = f'field_{index:03d}'
-        write_field(field, sky, arguments.output, name, level=arguments.sky, noise=arguments.noise, seed=arguments.seed)
-        print(f'{arguments.output / name}.fits: {sky.stars} stars, FWHM {float(field["fwhm"]):.2f} px')
+        write_field(field, sky, folder, name, level=arguments.sky, noise=arguments.noise, seed=arguments.seed)
+        print(f'{folder / name}.fits: {sky.stars} stars, FWHM {float(field["fwhm"]):.2f} px')
     return 0

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import hashlib
 import json
 import multiprocessing
 import os
 import re
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -26,6 +23,8 @@ import astro_gan
 from astro_gan.curation import contact_sheet, duplicates, groups, sources
 from astro_gan.curation.limits import Limits, Refusal
 from astro_gan.curation.work import KEPT_BY_HAND, Picture, Settings, cut, examine
+from astro_gan.files import atomic
+from astro_gan.files.manifest import write_table
 from astro_gan.files.paths import printable
 
 _MEASURES = ('colour', 'content', 'overexposed', 'noise', 'detail', 'blockiness', 'flat', 'seam', 'text')
@@ -64,14 +63,9 @@ def curate(
     rows = sources.read_manifest(root)
     by_hand = sources.read_overrides(Path(overrides).expanduser(), names) if overrides else {}
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f'.{target.name}.', dir=target.parent))
-    try:
-        partial.chmod(0o755)
+    atomic.remove_stale(target.parent)
+    with atomic.replacing_folder(target) as partial:
         summary = _fill(partial, root, names, rows, by_hand, settings, jobs)
-        _put_in_place(partial, target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     return summary
 
 
@@ -124,8 +118,8 @@ def _fill(
         raise ValueError(f'{printable(root)}: none of {len(found)} pictures can be used: {listed}')
     manifest.sort(key=lambda row: row['file'])
     refused.sort(key=lambda row: (row['source'], row.get('y0', -1), row.get('x0', -1)))
-    _write_csv(partial / 'manifest.csv', _KEPT, manifest)
-    _write_csv(partial / 'refused.csv', _REFUSED, refused)
+    write_table(partial / 'manifest.csv', _KEPT, manifest)
+    write_table(partial / 'refused.csv', _REFUSED, refused)
     summary = {
         'made_by': 'astro-gan curate',
         'versions': {'astro_gan': astro_gan.__version__, 'numpy': np.__version__, 'pillow': Image.__version__},
@@ -186,13 +180,6 @@ def _rounded(row: dict[str, Any]) -> dict[str, Any]:
     return {key: float(f'{value:.5g}') if isinstance(value, float) else value for key, value in row.items()}
 
 
-def _write_csv(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    with path.open('w', newline='', encoding='utf-8', errors='backslashreplace') as file:
-        table = csv.DictWriter(file, columns, extrasaction='ignore', lineterminator='\n')
-        table.writeheader()
-        table.writerows(rows)
-
-
 def _write_sheet(
     partial: Path, found: list[Picture], group_of: dict[str, str], split_of: dict[str, str], tiles: Counter[str]
 ) -> None:
@@ -231,20 +218,3 @@ def _check_target(root: Path, target: Path, overwrite: bool) -> None:
         raise ValueError(f'{shown}: is not empty, and no earlier output of astro-gan curate')
     if not overwrite:
         raise ValueError(f'{shown}: exists already; --overwrite replaces it')
-
-
-def _put_in_place(partial: Path, target: Path) -> None:
-    """Rename the finished folder; an earlier one is put aside first and removed last."""
-    if not target.exists():
-        os.rename(partial, target)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f'.{target.name}.old.', dir=target.parent))
-    try:
-        os.rename(target, aside / 'old')
-        os.rename(partial, target)
-    except BaseException:  # an interruption between the two must not cost the earlier output
-        if not target.exists() and (aside / 'old').exists():
-            os.rename(aside / 'old', target)
-        raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from astro_gan.curation.framing import Box
+from astro_gan.files.manifest import read_table
 from astro_gan.files.paths import files_below, printable
 
 # What travels from a folder's manifest into the new one.
@@ -48,9 +49,7 @@ def read_manifest(root: Path) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
     rows: dict[str, dict[str, str]] = {}
-    for _, row in _table(path):
-        if 'file' not in row:
-            raise ValueError(f'{printable(path)}: no column file')
+    for _, row in read_table(path, ['file'])[1]:
         rows[os.path.normpath(row['file'])] = row
     return rows
 
@@ -112,15 +111,6 @@ def _words(path: Path) -> Iterator[tuple[int, list[str]]]:
                 yield number, shlex.split(line, comments=True)
         except (ValueError, csv.Error) as error:
             raise ValueError(f'{printable(path)}: line {number}: {error}') from error
-
-
-def _table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        reader = csv.DictReader(_text(path).splitlines())
-        for row in reader:
-            yield reader.line_num, {key: value or '' for key, value in row.items() if key is not None}
-    except csv.Error as error:
-        raise ValueError(f'{printable(path)}: not a CSV table ({error})') from error
 
 
 def _text(path: Path) -> str:

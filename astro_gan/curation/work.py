@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from PIL import Image
 from astro_gan.curation import duplicates, framing, quality, sources
 from astro_gan.curation.limits import Limits, Refusal, judge
 from astro_gan.files import pictures
-from astro_gan.files.paths import open_file, printable
+from astro_gan.files.hashes import sha256_of
+from astro_gan.files.paths import printable
 
 FORMATS: dict[str, dict[str, Any]] = {'png': {'compress_level': 6}, 'jpg': {'quality': 95, 'subsampling': 0}}
 KEPT_BY_HAND = 'kept by hand'
@@ -64,7 +64,7 @@ def examine(task: tuple[Path, str, Path, str, sources.Override | None, Settings]
     if by_hand.refuse:
         one.refusal = Refusal('by hand', by_hand.refuse)
     try:
-        one.sha256 = _sha256(root / name)
+        one.sha256 = sha256_of(root / name)
         pixels = pictures.read_picture(root / name)
     except ValueError as error:
         why = str(error).removeprefix(f'{printable(root / name)}: ')
@@ -110,7 +110,7 @@ def cut(task: tuple[Path, Picture, Path, str, Settings]) -> tuple[list[dict[str,
     """
     root, one, partial, stem, settings = task
     x0, y0, x1, y1 = one.box
-    if _sha256(root / one.name) != one.sha256:
+    if sha256_of(root / one.name) != one.sha256:
         raise ValueError(f'{printable(root / one.name)}: changed while it was read')
     pixels = pictures.read_picture(root / one.name)
     tile = settings.tile
@@ -136,15 +136,10 @@ def cut(task: tuple[Path, Picture, Path, str, Settings]) -> tuple[list[dict[str,
                 continue
         file = f'{stem}_{x:05d}_{y:05d}.{settings.format}' if tile else f'{stem}.{settings.format}'
         Image.fromarray(piece).save(partial / file, **FORMATS[settings.format])
-        written = hashlib.sha256((partial / file).read_bytes()).hexdigest()
+        written = sha256_of(partial / file)
         row |= {'file': file, 'split': split, 'sha256': written, 'width': right - x, 'height': bottom - y}
         good.append(row)
     return good, bad
-
-
-def _sha256(path: Path) -> str:
-    with open_file(path) as (file, _):
-        return hashlib.file_digest(file, 'sha256').hexdigest()  # type: ignore[arg-type]
 
 
 def _write_thumbnail(pixels: np.ndarray, box: framing.Box, path: Path) -> None:

@@ -27,10 +27,11 @@ from PIL import Image, JpegImagePlugin, PngImagePlugin
 from tensorflow_datasets.core.writer import ExampleWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
-from astro_gan.data import datasets
+from astro_gan import extras
 from astro_gan.data.listing import COLUMNS, Picture, list_pictures
 from astro_gan.data.sources import SPLITS
-from astro_gan.files import pictures
+from astro_gan.files import atomic, pictures
+from astro_gan.files.locks import only_one
 from astro_gan.files.paths import printable, read_bytes
 
 _READERS = os.cpu_count() or 1
@@ -89,20 +90,18 @@ def build(
     root, listed = list_pictures(source, log)
     parent = _data_dir(data_dir)
     parent.mkdir(parents=True, exist_ok=True)
-    with datasets.only_one(os.fspath(parent / f'.{name}.lock')):
+    with only_one(parent / f'.{name}.lock', busy=''):
         target = parent / name / str(AstroImages.VERSION)
         if target.exists() and not overwrite:
             raise ValueError(f'data set {name!r} is in {target} already: give another name, or overwrite it')
         # Next to its place, so that it gets there by renaming; not in it, where TFDS could take it for a version.
-        draft = parent / f'.{name}.building'
-        shutil.rmtree(draft, ignore_errors=True)
+        atomic.remove_stale(parent)
+        draft = atomic.temporary_path(parent / name)
         try:
             made = AstroImages(name, root, listed, beam=beam_runner is not None, data_dir=os.fspath(draft))
             _write(made, config)
             target.parent.mkdir(exist_ok=True)
-            if target.exists():
-                os.replace(target, draft / 'replaced')
-            os.replace(made.data_dir, target)
+            atomic.place_folder(Path(made.data_dir), target)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     return tfds.builder_from_directory(target)
@@ -257,11 +256,10 @@ def _beam_config(runner: str | None, options: str) -> tfds.download.DownloadConf
         if options:
             raise ValueError('options for Beam without a runner: name one, as in --beam-runner DirectRunner')
         return tfds.download.DownloadConfig()
-    try:
-        import apache_beam as beam
-        from apache_beam.options.pipeline_options import PipelineOptions
-    except ImportError as error:
-        raise ValueError("building by Beam needs Apache Beam: pip install 'astro_gan[beam]'") from error
+    extras.need('building by Beam', 'apache_beam')
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     try:
         made = beam.runners.create_runner(runner)
     except (ValueError, ImportError, AttributeError) as error:

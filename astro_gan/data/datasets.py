@@ -7,8 +7,9 @@ import dataclasses
 import difflib
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import tqdm
 
 from astro_gan.data import hubble_deep_field
 from astro_gan.files import pictures
+from astro_gan.files.locks import only_one
 
 _IMAGE_FEATURES = ('image', 'hr')  # div2k calls its pictures hr
 _VALIDATION_NAMES = ('validation', 'valid', 'val', 'dev')
@@ -133,7 +135,7 @@ def _prepared(name: str, data_dir: str | None, log: Callable[[str], None]) -> tf
     log(f'{name}: preparing the data set in {builder.data_dir} (only once)')
     try:
         builder.data_path.parent.mkdir(parents=True, exist_ok=True)
-        with only_one(os.path.join(os.fspath(builder.data_path.parent), '.preparing')):
+        with only_one(Path(builder.data_path.parent, '.preparing'), busy=''):
             builder = _builder(name, data_dir)
             if not builder.data_path.exists():
                 _prepare(builder, quiet=embedded)
@@ -178,17 +180,3 @@ def _prepare(builder: tfds.core.DatasetBuilder, *, quiet: bool) -> None:
             builder.download_and_prepare(file_format='array_record')
     finally:
         tfds.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def only_one(path: str) -> Iterator[None]:
-    """Hold a lock file while preparing, where the system has such locks."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    with open(path, 'a') as file:
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import tqdm
 
+from astro_gan.errors import UserError
 from astro_gan.files import pictures
+from astro_gan.files.manifest import inside, read_table
 from astro_gan.files.paths import existing_folder, files_below, printable, read_bytes
 
 _SPLIT_NAMES = {'train': 'train', 'val': 'validation', 'validation': 'validation', 'test': 'test'}
@@ -109,37 +110,19 @@ def manifest_rows(path: Path) -> list[dict[str, str]]:
     """
     found: dict[str, dict[str, str]] = {}
     shown = printable(path)
-    try:
-        with path.open(newline='', encoding='utf-8-sig') as file:
-            rows = csv.DictReader(file)
-            missing = {'file', 'split'} - set(rows.fieldnames or ())
-            if missing:
-                raise ValueError(f'no column {" and ".join(sorted(missing))}; wanted: file, split')
-            for line in rows:
-                where = f'line {rows.line_num}: '
-                # A line with too many values has them under None, one with too few has None as the rest.
-                row = {column: (value or '').strip() for column, value in line.items() if isinstance(column, str)}
-                split = row['split'].lower()
-                if not split:
-                    continue
-                if split not in _SPLIT_NAMES:
-                    raise ValueError(f'{where}split {split!r}; valid are train, val (validation), test')
-                row |= {'file': _inside(row['file'], where), 'split': _SPLIT_NAMES[split]}
-                if found.setdefault(row['file'], row)['split'] != row['split']:
-                    raise ValueError(f'{where}{row["file"]!r} is in two splits')
-    except (OSError, UnicodeError, csv.Error, ValueError) as error:
-        raise ValueError(f'{shown}: {" ".join(str(error).split())}') from error
+    for number, row in read_table(path, ('file', 'split'))[1]:
+        where = f'{shown}: line {number}'
+        split = row['split'].lower()
+        if not split:
+            continue
+        if split not in _SPLIT_NAMES:
+            raise UserError(f'{where}: split {split!r}; valid are train, val (validation), test')
+        row |= {'file': inside(row['file'], where), 'split': _SPLIT_NAMES[split]}
+        if found.setdefault(row['file'], row)['split'] != row['split']:
+            raise UserError(f'{where}: {row["file"]!r} is in two splits')
     if not found:
-        raise ValueError(f'{shown}: lists no file with a split')
+        raise UserError(f'{shown}: lists no file with a split')
     return list(found.values())
-
-
-def _inside(name: str, where: str) -> str:
-    """A manifest's path, checked to stay within the folder and normalised."""
-    path = PurePosixPath(name)
-    if not name or path.is_absolute() or '..' in path.parts or '\\' in name or '\0' in name:
-        raise ValueError(f'{where}{name!r} is not a path within the folder (use / and no ..)')
-    return str(path)
 
 
 def _sub_folder_splits(root: Path) -> dict[str, list[str]]:

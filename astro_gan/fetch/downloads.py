@@ -10,10 +10,8 @@ The manifest has a row for each file that was asked for: `file` is its name in t
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import datetime
-import hashlib
 import os
 import queue
 import threading
@@ -21,12 +19,15 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import filelock
 import requests
 from tqdm import tqdm
 
+from astro_gan.errors import UserError
 from astro_gan.fetch import transport
 from astro_gan.files import pictures
+from astro_gan.files.hashes import sha256_of
+from astro_gan.files.locks import only_one
+from astro_gan.files.manifest import read_table, write_table
 from astro_gan.files.paths import printable
 
 COLUMNS = (
@@ -84,12 +85,7 @@ def fetch(
     root = Path(folder).expanduser()
     root.mkdir(parents=True, exist_ok=True)
     wanted = list({item.file: item for item in items}.values())
-    lock = filelock.FileLock(root / '.fetch.lock', timeout=0)
-    try:
-        held = lock.acquire()
-    except filelock.Timeout as error:
-        raise ValueError(f'{printable(root)}: another fetch is writing there; wait for it to end') from error
-    with held:
+    with only_one(root / '.fetch.lock', f'{printable(root)}: another fetch is writing there; wait for it to end'):
         return _fetch(wanted, root, session, jobs, limit, log)
 
 
@@ -129,7 +125,7 @@ def _fetch(
                 counts[outcome] += 1
                 if outcome != 'kept':
                     rows[row['file']] = row
-                    write_manifest(root / 'manifest.csv', rows, columns)
+                    write_table(root / 'manifest.csv', columns, (rows[name] for name in sorted(rows)))
                 if outcome == 'failed':
                     bar.clear()
                     log(f'{row["file"]}: {row["reason"]}')
@@ -146,7 +142,7 @@ def _fetch(
                 if not isinstance(result, BaseException):
                     rows[result[1]['file']] = result[1]
         if rows != written:
-            write_manifest(root / 'manifest.csv', rows, columns)
+            write_table(root / 'manifest.csv', columns, (rows[name] for name in sorted(rows)))
     return counts
 
 
@@ -155,7 +151,7 @@ def _settle(
 ) -> tuple[str, dict[str, str]]:
     """See to one item: its outcome and its manifest row."""
     path = root / item.file
-    if row and row['status'] == 'ok' and row['url'] == item.url and path.is_file() and _sha256(path) == row['sha256']:
+    if row and row['status'] == 'ok' and row['url'] == item.url and path.is_file() and sha256_of(path) == row['sha256']:
         return 'kept', row
     row = dict.fromkeys(COLUMNS, '') | {
         name: '' if value is None else f'{value:.6f}' if isinstance(value, float) else str(value)
@@ -181,7 +177,8 @@ def _download(item: Item, path: Path, session: requests.Session, limit: int, sto
     except ValueError as error:
         transport.forget(part)
         raise ValueError(str(error).removeprefix(f'{printable(part)}: ')) from error
-    described = {'bytes': str(part.stat().st_size), 'sha256': _sha256(part), 'width': str(width), 'height': str(height)}
+    length = str(part.stat().st_size)
+    described = {'bytes': length, 'sha256': sha256_of(part), 'width': str(width), 'height': str(height)}
     os.replace(part, path)
     transport.forget(part)
     return described
@@ -225,11 +222,6 @@ def _measure_fits(path: Path, start: bytes) -> tuple[int, int]:
     return shapes[0][0], shapes[0][1]
 
 
-def _sha256(path: Path) -> str:
-    with path.open('rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
 def read_manifest(path: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
     """The rows of a manifest by file name, and its columns: `COLUMNS`, then any that others added.
 
@@ -238,29 +230,11 @@ def read_manifest(path: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
     """
     if not path.exists():
         return {}, list(COLUMNS)
-    shown = printable(path)
-    try:
-        with path.open(newline='', encoding='utf-8-sig') as file:
-            reader = csv.DictReader(file, strict=True)
-            columns = list(reader.fieldnames or ())
-            missing = [name for name in COLUMNS if name not in columns]
-            if missing:
-                raise ValueError(f'no column {missing[0]}: not a manifest of astro-gan fetch; choose another folder')
-            rows: dict[str, dict[str, str]] = {}
-            for row in reader:
-                if None in row or None in row.values():
-                    raise ValueError(f'line {reader.line_num}: not {len(columns)} fields')
-                rows[row['file']] = row
-    except (UnicodeError, csv.Error, ValueError) as error:
-        raise ValueError(f'{shown}: {error}') from error
+    columns, listed = read_table(path)
+    missing = [name for name in COLUMNS if name not in columns]
+    if missing:
+        raise UserError(
+            f'{printable(path)}: no column {missing[0]}: not a manifest of astro-gan fetch; choose another folder'
+        )
+    rows = {row['file']: row for _, row in listed}
     return rows, list(COLUMNS) + [name for name in columns if name not in COLUMNS]
-
-
-def write_manifest(path: Path, rows: dict[str, dict[str, str]], columns: list[str]) -> None:
-    """Replace a manifest at once, sorted by file name."""
-    temporary = path.with_name(f'.{path.name}.part')
-    with temporary.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.DictWriter(file, columns, restval='', lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows[name] for name in sorted(rows))
-    os.replace(temporary, path)

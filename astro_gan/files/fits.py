@@ -7,7 +7,6 @@ file's order of rows: the first row is the bottom of the picture on the sky.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -16,11 +15,13 @@ import numpy as np
 from astropy.io import fits
 
 from astro_gan.files import fits_open
-from astro_gan.files.fits_open import Refused, is_fits, is_image, label_of, plane_of, size_text
+from astro_gan.files.fits_open import is_fits, is_image, label_of, planes_of, size_text
+from astro_gan.files.fits_units import Refused, Unit, sum_of, text
 from astro_gan.files.fits_writer import STRUCTURE, open_writer, readable_cards, write_frame
+from astro_gan.files.frame import Chunks, Frame, without_fills
 from astro_gan.files.paths import open_file
 from astro_gan.files.stretch import Stretch, choose_stretch, lupton
-from astro_gan.files.wcs import WCS_KEYWORD, enlarged_header
+from astro_gan.files.wcs import WCS_KEYWORD, enlarged_header, two_axes
 
 __all__ = [
     'Frame',
@@ -36,7 +37,7 @@ __all__ = [
 
 # Largest image that is converted in memory (2 GiB as float32). Plain float images are mapped: they have no limit.
 MAXIMUM_PIXELS = 1 << 29
-_CHUNK_BYTES = 16 << 20
+_CHUNK_BYTES = 4 << 20
 # Flags of the data quality arrays of Hubble's ACS and WFC3 whose pixels hold no usable measurement (STScI, "ACS Data
 # Quality Flags"; WFC3 Data Handbook, the same bits): 1 and 2 lost or filled, 4 bad detector pixel, 8 masked or deviant
 # zero read, 16 hot, 128 bad column or reference pixel, 1024 charge trap, 4096, 8192 and 16384 cosmic rays and the like.
@@ -49,53 +50,82 @@ JWST_BAD_BITS = 1
 _NOT_INHERITED = STRUCTURE | {'EXTNAME', 'EXTVER', 'EXTLEVEL', 'BUNIT'}
 
 
-@dataclasses.dataclass(frozen=True)
-class Frame:
-    """One image of a FITS file.
-
-    `data` `[H, W]`: for plain float images a read-only memory map, in the file's (big-endian) byte order, so convert
-    the windows taken from it, `np.asarray(data[window], np.float32)`; otherwise float32 in memory. Rows in FITS order:
-    the first is the bottom on the sky. Missing pixels are NaN.
-    `bad`: bool `[H, W]`, pixels flagged by the file's data quality extension, None where there are none. Pixels that
-    are NaN or infinite are not looked for.
-    `header`: of the image's extension, with the primary header's cards that it lacks.
-    `hdu`: which extension that is, for messages: 'SCI,1' or '0'.
-    """
-
-    data: np.ndarray
-    bad: np.ndarray | None
-    header: fits.Header
-    hdu: str
+# What 1 means in an extension MASK, or that DQ and MASK are not looked at; None: bad, if that leaves half of the frame.
+MASKS = ('bad', 'good', 'ignore')
 
 
-def read_frame(path: str | os.PathLike[str], *, hdu: str | None = None, bad_bits: int | None = None) -> Frame:
+def read_frame(
+    path: str | os.PathLike[str],
+    *,
+    hdu: str | None = None,
+    bad_bits: int | None = None,
+    mask: str | None = None,
+    ignore_checksum: bool = False,
+    maximum_pixels: int | None = None,
+) -> Frame:
     """Read the image of a FITS file, plain or packed by gzip or bzip2 (whatever its name), tile-compressed or not.
 
-    Scaled integers become their physical values, blank ones NaN. Axes of length 1 beyond the second are dropped.
+    Scaled integers become their physical values, blank ones NaN; so do values that stand for no number, 1e30 and the
+    like. Axes of length 1 beyond the second are dropped. Three planes, `[3, H, W]`, `[H, W, 3]` or the extensions RED,
+    GREEN and BLUE, are colours.
 
     Args:
         path: the file.
         hdu: which extension: its number, EXTNAME, or EXTNAME,EXTVER. None takes the only one called SCI, or else the
-            first image.
+            only image that is not named as an error, a weight, a mask or the like.
         bad_bits: flags that make a pixel bad in the DQ extension of the same EXTVER. None means `HUBBLE_BAD_BITS`
             for ACS and WFC3, `JWST_BAD_BITS` for JWST, and every flag elsewhere. An extension MASK that holds only 0
             and 1 counts as well.
+        mask: one of MASKS, or None.
+        ignore_checksum: read data that do not agree with their DATASUM.
+        maximum_pixels: of a plane; None: any number.
 
     Raises:
-        ValueError: not FITS, damaged, truncated, too large, no such extension, or no single 2-D image; one line that
-            names the file and, where another extension might do, lists them.
+        UserError: not FITS, damaged, truncated, too large, no such extension, or no single image; one line that names
+            the file and, where another extension might do, lists them.
     """
-    with open_file(path) as (file, name), fits_open.explained(name) as noted:
-        source, size = fits_open.unpacked(file)
-        hdus = fits_open.extensions(source, size)
-        index = fits_open.choose(hdus, hdu, noted)
-        chosen = hdus[index]
-        label = label_of(index, chosen)
+    with (
+        open_file(path) as (file, name),
+        fits_open.explained(name) as noted,
+        fits_open.unpacked(file) as source,
+    ):
+        size = os.fstat(source.fileno()).st_size
+        hdus, units = fits_open.extensions(source)
+        chosen = fits_open.choose(hdus, hdu, noted)
+        first = hdus[chosen[0]]
+        label = '+'.join(label_of(index, hdus[index]) for index in chosen)
+        _check_pixels(first, label, maximum_pixels)
+        notes = [] if len(hdus) == 1 else [f'extension {label}, one of {len(hdus)}']
+        for index in chosen:
+            notes += _check_sums(source, units[index], label_of(index, hdus[index]), ignore_checksum)
+        planes = []
+        for index in chosen:
+            data, chunks = _pixels(hdus[index], label_of(index, hdus[index]), source, size)
+            blank = hdus[index].header.get('BLANK') if hdus[index].header['BITPIX'] < 0 else None
+            data, lines = without_fills(data, blank=_number(blank), chunks=chunks)
+            planes.append(np.moveaxis(data, -1, 0) if fits_open.colors_last(hdus[index]) else data)
+            notes += lines
+        bad, flagged = _bad_pixels(hdus, first, bad_bits, mask, size)
+        header, more = _merged_header(first, hdus[0].header)
         return Frame(
-            data=_pixels(chosen, label, file if source is file else None, size),
-            bad=_bad_pixels(hdus, chosen, bad_bits, size),
-            header=_merged_header(chosen.header, hdus[0].header),
+            data=planes[0] if len(planes) == 1 else np.stack(planes),
+            bad=bad,
+            header=header,
             hdu=label,
+            notes=(*notes, *flagged, *more),
+        )
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _check_pixels(hdu: Any, label: str, most: int | None) -> None:
+    _, height, width = planes_of(hdu) or (0, 0, 0)
+    if most is not None and height * width > most:
+        raise Refused(
+            f'extension {label}: {width}x{height} pixels are more than the {most / 1e6:.0f} megapixels that are read; '
+            f'--max-megapixels {height * width // 10**6 + 1} reads it all the same'
         )
 
 
@@ -111,49 +141,90 @@ def _check_extent(hdu: Any, label: str, size: int) -> None:
         )
 
 
-def _pixels(hdu: Any, label: str, file: BinaryIO | None, size: int) -> np.ndarray:
-    """The image: mapped where it is plain and `file` is not None, else float32."""
+def _check_sums(source: BinaryIO, unit: Unit, label: str, ignore: bool) -> list[str]:
+    """Compare data with their DATASUM and the whole with its CHECKSUM, where the header has them."""
+    declared = text(unit.cards, 'DATASUM')
+    if declared.isdecimal() and sum_of(source, unit.data, unit.end) != int(declared):
+        line = f'the data of extension {label} have changed since their DATASUM was written'
+        if not ignore:
+            raise Refused(f'{line}; --ignore-checksum reads them all the same')
+        return [line]
+    # A header that was edited afterwards is no damage.
+    if text(unit.cards, 'CHECKSUM') and sum_of(source, unit.start, unit.end) not in (0, 0xFFFFFFFF):
+        return [
+            f'extension {label} has changed since its CHECKSUM was written' + ', its data have not' * bool(declared)
+        ]
+    return []
+
+
+def _pixels(hdu: Any, label: str, source: BinaryIO, size: int) -> tuple[np.ndarray, Chunks | None]:
+    """The image `[H, W]`, `[3, H, W]` or `[H, W, 3]`, mapped where it is plain, else float32, and a way through it."""
     _check_extent(hdu, label, size)
-    height, width = plane_of(hdu.shape) or (0, 0)
+    shape = _shape(hdu)
     header = hdu.header
     plain = header['BITPIX'] < 0 and header.get('BSCALE', 1) == 1 and header.get('BZERO', 0) == 0
-    if plain and file is not None and not isinstance(hdu, fits.CompImageHDU):
-        dtype = f'>f{-header["BITPIX"] // 8}'
-        return np.memmap(file, dtype, 'r', hdu.fileinfo()['datLoc'], (height, width))
-    if height * width > MAXIMUM_PIXELS:
+    if plain and not isinstance(hdu, fits.CompImageHDU):
+        dtype, start = np.dtype(f'>f{-header["BITPIX"] // 8}'), hdu.fileinfo()['datLoc']
+        # Copy on write: only pixels that turn out to hold no number are written.
+        return np.memmap(source, dtype, 'c', start, shape), lambda: _stored(source, dtype, start, shape)
+    if np.prod(shape) > MAXIMUM_PIXELS:
         raise Refused(
             f'extension {label} has {size_text(hdu.shape)} pixels, more than the {MAXIMUM_PIXELS / 1e6:.0f} million '
             'that are converted in memory; uncompressed float images of any size are read'
         )
-    data = np.empty((height, width), np.float32)
+    data = np.empty(shape, np.float32)
     with np.errstate(over='ignore', invalid='ignore'):
         for rows, values in _chunks(hdu):
             data[rows] = values
-    return data
+    return data, None
 
 
-def _chunks(hdu: Any) -> Iterator[tuple[slice, np.ndarray]]:
-    """Physical values of an image, some rows at a time (all at once where it is tile-compressed)."""
-    height, width = plane_of(hdu.shape) or (0, 0)
-    if isinstance(hdu, fits.CompImageHDU):
-        yield slice(0, height), hdu.data.reshape(height, width)
-        return
-    step = max(1, _CHUNK_BYTES // (8 * width))
-    further = (0,) * (len(hdu.shape) - 2)
-    for top in range(0, height, step):
-        rows = slice(top, min(height, top + step))
-        yield rows, hdu.section[(*further, rows, slice(None))]
+def _shape(hdu: Any) -> tuple[int, ...]:
+    """Of the image, without axes of length 1 before the others."""
+    planes, _, _ = planes_of(hdu) or (0, 0, 0)
+    return hdu.shape[-2:] if planes == 1 else hdu.shape[-3:]
 
 
-def _bad_pixels(hdus: list[Any], chosen: Any, bits: int | None, size: int) -> np.ndarray | None:
-    """Pixels that a DQ or MASK extension of the same version and size flags; None where none are."""
-    plane = plane_of(chosen.shape) or (0, 0)
+def _stored(source: BinaryIO, dtype: np.dtype, start: int, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """Rows of a plain image, read and forgotten."""
+    width, count = shape[-1], int(np.prod(shape[:-1]))
+    step = max(1, _CHUNK_BYTES // (dtype.itemsize * width))
+    for top in range(0, count, step):
+        source.seek(start + dtype.itemsize * width * top)
+        raw = source.read(dtype.itemsize * width * min(step, count - top))
+        yield np.frombuffer(raw, dtype).astype(dtype.newbyteorder('=')).reshape(-1, width)
+
+
+def _chunks(hdu: Any) -> Iterator[tuple[Any, np.ndarray]]:
+    """Physical values of an image, some rows at a time, with their place in it."""
+    shape = _shape(hdu)
+    further = (0,) * (len(hdu.shape) - len(shape))
+    axis = len(shape) - 2  # of the rows, whatever they are: the whole width is taken
+    step = max(1, _CHUNK_BYTES // (8 * (shape[-1] if axis == 0 else shape[-1] * shape[0])))
+    if isinstance(hdu, fits.CompImageHDU):  # whole tiles: each would be unpacked again for the next rows
+        tile = int(hdu.tile_shape[-2])
+        step = max(tile, step // tile * tile)
+    for top in range(0, shape[axis], step):
+        rows = (slice(None),) * axis + (slice(top, min(shape[axis], top + step)), slice(None))
+        yield rows, hdu.section[(*further, *rows)]
+
+
+def _bad_pixels(
+    hdus: list[Any], chosen: Any, bits: int | None, mask: str | None, size: int
+) -> tuple[np.ndarray | None, list[str]]:
+    """Pixels that a DQ or MASK extension of the same version and size flags, None where none are, and how many.
+
+    Raises:
+        Refused: more than half of the frame, and nobody has said that it is meant so.
+    """
+    _, *plane = planes_of(chosen) or (0, 0, 0)
     bad: np.ndarray | None = None
+    names = []
     for index, hdu in enumerate(hdus):
         name = hdu.name.upper()
-        if hdu is chosen or name not in ('DQ', 'MASK') or hdu.ver != chosen.ver or not is_image(hdu):
+        if mask == 'ignore' or hdu is chosen or name not in ('DQ', 'MASK') or hdu.ver != chosen.ver:
             continue
-        if plane_of(hdu.shape) != plane or hdu.header['BITPIX'] < 0:
+        if not is_image(hdu) or planes_of(hdu) != (1, *plane) or hdu.header['BITPIX'] < 0:
             continue
         _check_extent(hdu, label_of(index, hdu), size)
         if bits is None:
@@ -162,12 +233,29 @@ def _bad_pixels(hdus: list[Any], chosen: Any, bits: int | None, size: int) -> np
         plain_mask = True
         for rows, values in _chunks(hdu):
             whole = np.nan_to_num(values, nan=-1).astype(np.int64)
-            flags[rows] = whole & bits if name == 'DQ' else whole != 0
+            flags[rows] = whole & bits if name == 'DQ' else whole != (mask == 'good')
             plain_mask &= bool(np.isin(whole, (0, 1)).all())
         # Other masks have flags of their own: LSST's marks every detected source.
         if name == 'DQ' or plain_mask:
+            count = int(flags.sum())
+            if 2 * count > flags.size and mask is None:
+                raise Refused(_too_many(name, count, flags.size))
             bad = flags if bad is None else np.logical_or(bad, flags)
-    return bad if bad is not None and bad.any() else None
+            names.append(name)
+    if bad is None or not bad.any():
+        return None, []
+    share = 100 * bad.mean()
+    return bad, [f'{int(bad.sum())} pixels ({share:.2g}%) flagged by {" and ".join(names)}: filled from around them']
+
+
+def _too_many(name: str, count: int, size: int) -> str:
+    share = f'{count} of {size} pixels ({100 * count / size:.0f}%) are bad'
+    if name == 'DQ':
+        return f'{share} by its DQ; --mask ignore takes them all the same, --mask bad fills them from around them'
+    return (
+        f'{share} if 1 in its MASK means bad, and {size - count} ({100 - 100 * count / size:.0f}%) if 1 means good: '
+        '--mask bad or --mask good says which, --mask ignore takes them all'
+    )
 
 
 def _usual_bits(primary: fits.Header) -> int:
@@ -176,10 +264,10 @@ def _usual_bits(primary: fits.Header) -> int:
     return HUBBLE_BAD_BITS if primary.get('INSTRUME') in ('ACS', 'WFC3') else -1
 
 
-def _merged_header(science: fits.Header, primary: fits.Header) -> fits.Header:
-    """The extension's readable cards, and those of the primary header that it lacks."""
-    header = fits.Header(readable_cards(science))
-    if primary is not science and header.get('INHERIT', True):
+def _merged_header(hdu: Any, primary: fits.Header) -> tuple[fits.Header, list[str]]:
+    """The extension's readable cards, and those of the primary header that it lacks; of two axes."""
+    header = fits.Header(readable_cards(hdu.header))
+    if primary is not hdu.header and header.get('INHERIT', True):
         # Half a coordinate system from here and half from there would be a third one.
         own_wcs = any(WCS_KEYWORD.fullmatch(keyword) for keyword in header)
         header.extend(
@@ -192,4 +280,11 @@ def _merged_header(science: fits.Header, primary: fits.Header) -> fits.Header:
         )
     for keyword in ('BSCALE', 'BZERO', 'BLANK'):  # done: they would be applied to the values once more
         header.remove(keyword, ignore_missing=True)
-    return header
+    if fits_open.colors_last(hdu):
+        _, height, width = planes_of(hdu) or (0, 0, 0)
+        header.update(NAXIS1=width, NAXIS2=height)
+    if fits_open.colors_last(hdu) and 'CTYPE3' in header:
+        for keyword in [keyword for keyword in header if WCS_KEYWORD.fullmatch(keyword)]:
+            header.remove(keyword, remove_all=True)
+        return header, ['the coordinates count colour as their first axis; they are left out']
+    return two_axes(header), []

@@ -6,6 +6,8 @@ import bz2
 import gzip
 import io
 import os
+import re
+import tempfile
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,22 +17,34 @@ from typing import Any, BinaryIO
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
-# Files that have to be unpacked are unpacked in memory, and a few kilobytes can unpack to anything.
+from astro_gan.errors import UserError
+from astro_gan.files.fits_units import Refused, Unit, read_unit, read_units
+
+# Packed files are unpacked beside the system's temporary files, and a few kilobytes can unpack to anything.
 MAXIMUM_UNPACKED_BYTES = 2 << 30
-# A file has tens of extensions, a mosaic camera's some hundred. Each takes a few kilobytes and a millisecond.
-_MAXIMUM_EXTENSIONS = 1000
-_MAXIMUM_HEADER_BYTES = 16 << 20
-_CHUNK_BYTES = 16 << 20
+_CHUNK_BYTES = 1 << 20
 
 _UNPACKERS: dict[bytes, Callable[[BinaryIO], Any]] = {
     b'\x1f\x8b': lambda file: gzip.GzipFile(fileobj=file),
     b'BZh': bz2.BZ2File,
 }
+# Words in the names of extensions that hold something about an image and not the image: errors, weights, flags, what
+# was subtracted, point spread functions, previews, tables of corrections.
+_NOT_SCIENCE = frozenset(
+    ('ERR', 'ERRS', 'ERROR', 'ERRORS', 'UNC', 'UNCERT', 'UNCERTAINTY', 'SIG', 'SIGMA', 'STD', 'STDDEV', 'RMS', 'NOISE')
+    + ('VAR', 'VARIANCE', 'STAT', 'IVAR', 'INVVAR', 'WHT', 'WGT', 'WEIGHT', 'WEIGHTS', 'WEIGHTMAP', 'EXP', 'EXPMAP')
+    + ('EXPOSURE', 'EXPTIME', 'COV', 'COVERAGE', 'TIME', 'SAMP', 'NSAMP', 'CTX', 'CON', 'CONTEXT', 'DQ', 'MASK')
+    + ('FLAG', 'FLAGS', 'FLG', 'QUAL', 'QUALITY', 'BPM', 'BADPIX', 'CONF', 'CONFIDENCE', 'PSF', 'BKG', 'BKGD')
+    + ('BACKGROUND', 'SKY', 'PREVIEW', 'THUMB', 'THUMBNAIL', 'QUICKLOOK', 'D2IMARR', 'WCSDVARR', 'AREA', 'NPIX')
+)
+COLORS = ('RED', 'GREEN', 'BLUE')
 
 
 def is_fits(path: str | os.PathLike[str]) -> bool:
     """Whether the first bytes say FITS, packed by gzip or bzip2 or not; False for what cannot be opened."""
     try:
+        if not os.path.isfile(path):  # opening a pipe could block for ever
+            return False
         with open(path, 'rb') as file:
             start = file.read(9)
             file.seek(0)
@@ -40,10 +54,6 @@ def is_fits(path: str | os.PathLike[str]) -> bool:
     except (OSError, EOFError, ValueError, zlib.error):
         return False
     return start == b'SIMPLE  ='
-
-
-class Refused(ValueError):
-    """A reason that needs no explanation around it."""
 
 
 @contextmanager
@@ -57,99 +67,128 @@ def explained(name: str) -> Iterator[list[warnings.WarningMessage]]:
             warnings.simplefilter('always', AstropyWarning)
             yield noted
     except Refused as error:
-        raise ValueError(f'{name}: {error}') from None
+        raise UserError(f'{name}: {error}') from None
     except MemoryError:
-        raise ValueError(f'{name}: does not fit in memory') from None
+        raise UserError(f'{name}: does not fit in memory') from None
     except Exception as error:  # decoders raise nearly every type on hostile files
         reason = ' '.join(str(error).split()) or type(error).__name__
-        raise ValueError(f'{name}: damaged FITS file ({reason})') from error
+        raise UserError(f'{name}: damaged FITS file ({reason})') from error
 
 
-def unpacked(file: BinaryIO) -> tuple[BinaryIO, int]:
-    """The file, or what it unpacks to in memory, and its size in bytes."""
+@contextmanager
+def unpacked(file: BinaryIO) -> Iterator[BinaryIO]:
+    """The file, or a temporary one that holds what it unpacks to: no more than its headers declare.
+
+    Raises:
+        Refused: damaged headers, or more than `MAXIMUM_UNPACKED_BYTES` are declared.
+    """
     start = file.read(4)
     file.seek(0)
-    for magic, unpacker in _UNPACKERS.items():
-        if start.startswith(magic):
-            memory = io.BytesIO()
-            packed = unpacker(file)
-            while chunk := packed.read(_CHUNK_BYTES):
-                memory.write(chunk)
-                if memory.tell() > MAXIMUM_UNPACKED_BYTES:
-                    raise Refused(
-                        f'unpacks to more than the {MAXIMUM_UNPACKED_BYTES / 2**30:g} GiB that fit in memory; '
-                        'unpack it first (gunzip, bunzip2): plain files of any size are read'
-                    )
-            return memory, memory.tell()
-    return file, os.fstat(file.fileno()).st_size
+    unpacker = next((unpacker for magic, unpacker in _UNPACKERS.items() if start.startswith(magic)), None)
+    if unpacker is None:
+        yield file
+        return
+    with tempfile.TemporaryFile() as target:
+        with unpacker(file) as packed:
+            _unpack(packed, target)
+        target.flush()
+        with os.fdopen(os.dup(target.fileno()), 'rb') as source:  # astropy wants one that cannot be written
+            yield source
 
 
-def extensions(source: BinaryIO, size: int) -> list[Any]:
-    """All extensions, their data not read yet. Integers with an offset will be float, so that blank ones can be NaN.
+def _unpack(packed: Any, target: BinaryIO) -> None:
+    def read(count: int) -> bytes:
+        data = packed.read(count)
+        target.write(data)
+        return data
 
-    Astropy would read to the end of the file for a header without END, and go on for ever in a file of empty
-    extensions: both are refused. What follows the last extension and is none is passed over, as the standard has it.
+    while unit := read_unit(read, target.tell()):
+        if unit.end > MAXIMUM_UNPACKED_BYTES:
+            raise Refused(
+                f'would unpack to {unit.end / 2**30:.3g} GiB, more than the {MAXIMUM_UNPACKED_BYTES / 2**30:.3g} '
+                'that are unpacked; unpack it first (gunzip, bunzip2): plain files of any size are read'
+            )
+        while missing := unit.end - target.tell():
+            if not read(min(missing, _CHUNK_BYTES)):
+                return
+
+
+class _Part(io.RawIOBase):
+    """The first `size` bytes of a file, with a place of its own in it."""
+
+    def __init__(self, file: BinaryIO, size: int):
+        self._descriptor, self._size, self._place = file.fileno(), size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._place = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}[whence]
+        return self._place
+
+    def readinto(self, buffer: Any, /) -> int:
+        data = os.pread(self._descriptor, max(0, min(len(buffer), self._size - self._place)), self._place)
+        buffer[: len(data)] = data
+        self._place += len(data)
+        return len(data)
+
+
+def extensions(source: BinaryIO) -> tuple[list[Any], list[Unit]]:
+    """All extensions, their data not read yet, and where they lie. Integers with an offset will be float, so that
+    blank ones can be NaN.
+
+    Astropy sees no more of the file than headers that were checked and their data: it would look for another one.
     """
-    source.seek(0)
-    if source.read(9) != b'SIMPLE  =':
-        raise Refused('not a FITS file: its first bytes are not SIMPLE  =')
-    _check_header(source, 0)
-    opened = fits.open(source, memmap=False, uint=False)
-    found = [opened[0]]
-    while True:
-        place = found[-1].fileinfo()
-        end = place['datLoc'] + place['datSpan']
-        before = source.tell()
-        source.seek(end)
-        more = end < size and source.read(8) == b'XTENSION'
-        if more:
-            _check_header(source, end)
-        source.seek(before)
-        if not more:
-            return found
-        if len(found) >= _MAXIMUM_EXTENSIONS:
-            raise Refused(f'more than {_MAXIMUM_EXTENSIONS} extensions')
+    found = read_units(source, os.fstat(source.fileno()).st_size)
+    opened = fits.open(io.BufferedReader(_Part(source, found[-1].end)), memmap=False, uint=False)
+    hdus: list[Any] = []
+    while len(hdus) < len(found):
         try:
-            found.append(opened[len(found)])
+            hdus.append(opened[len(hdus)])
         except IndexError:  # astropy could not read it, and has said so in a warning
-            return found
-
-
-def _check_header(source: BinaryIO, start: int) -> None:
-    """Refuse a header without an end."""
-    source.seek(start)
-    for _ in range(0, _MAXIMUM_HEADER_BYTES, 2880):
-        block = source.read(2880)
-        if any(block[i : i + 80].rstrip() == b'END' for i in range(0, len(block), 80)):
-            source.seek(0)
-            return
-        if len(block) < 2880:
             break
-    raise Refused('damaged FITS file: a header has no END')
+    return hdus, found[: len(hdus)]
 
 
-def choose(hdus: list[Any], wanted: str | None, noted: list[warnings.WarningMessage]) -> int:
-    """The number of the extension to read."""
-    images = [index for index, hdu in enumerate(hdus) if is_image(hdu)]
-    if wanted is not None:
-        chosen = _find(hdus, wanted)
-    elif not images:
-        raise Refused(f'holds no image: {_listing(hdus)}{_suspicion(noted)}')
-    else:
-        science = [index for index in images if hdus[index].name == 'SCI']
-        if len(science) > 1:
-            raise Refused(f'holds {len(science)} science images; choose one with --hdu: {_listing(hdus)}')
-        flat = [index for index in images if plane_of(hdus[index].shape)]
-        chosen = (science or flat or images)[0]
-    hdu = hdus[chosen]
-    label = label_of(chosen, hdu)
-    others = any(is_image(other) and plane_of(other.shape) for other in hdus)
-    way_out = f'; choose one with --hdu: {_listing(hdus)}' if others else ''
+def choose(hdus: list[Any], wanted: str | None, noted: list[warnings.WarningMessage]) -> list[int]:
+    """The number of the extension to read, or of three, RED, GREEN and BLUE, that are one picture."""
+    chosen = [_find(hdus, wanted)] if wanted is not None else _science(hdus, noted)
+    hdu = hdus[chosen[0]]
+    label = label_of(chosen[0], hdu)
+    others = any(is_image(other) and planes_of(other) for other in hdus)
+    way_out = f'; choose one with --hdu: {listing(hdus)}' if others else ''
     if not is_image(hdu):
         raise Refused(f'extension {label} holds no image{way_out}{_suspicion(noted)}')
-    if not plane_of(hdu.shape):
+    if not planes_of(hdu):
         raise Refused(f'extension {label} has {size_text(hdu.shape)} pixels, wanted a 2-D image{way_out}')
     return chosen
+
+
+def _science(hdus: list[Any], noted: list[warnings.WarningMessage]) -> list[int]:
+    """What a file is about: its only SCI, its RED, GREEN and BLUE, or the only image that its name does not exclude."""
+    images = [index for index, hdu in enumerate(hdus) if is_image(hdu)]
+    if not images:
+        raise Refused(f'holds no image: {listing(hdus)}{_suspicion(noted)}')
+    science = [index for index in images if hdus[index].name == 'SCI']
+    if len(science) > 1:
+        raise Refused(f'holds {len(science)} science images; choose one with --hdu: {listing(hdus)}')
+    if science:
+        return science
+    colors = [index for index in images if hdus[index].name in COLORS]
+    shapes = {planes_of(hdus[index]) for index in colors}
+    if sorted(hdus[index].name for index in colors) == sorted(COLORS) and len(shapes) == 1 and None not in shapes:
+        return sorted(colors, key=lambda index: COLORS.index(hdus[index].name))
+    likely = [index for index in images if len(hdus[index].shape) > 1 and not _is_about_another(hdus[index].name)]
+    if len(likely) > 1 or (not likely and len(images) > 1):
+        raise Refused(f'holds {len(images)} images and none is called SCI; choose one with --hdu: {listing(hdus)}')
+    return likely or images
+
+
+def _is_about_another(name: str) -> bool:
+    return any(word.rstrip('0123456789') in _NOT_SCIENCE for word in re.split('[^A-Z0-9]+', name.upper()) if word)
 
 
 def _find(hdus: list[Any], wanted: str) -> int:
@@ -160,7 +199,7 @@ def _find(hdus: list[Any], wanted: str) -> int:
         by_name = name and name == hdu.name.upper() and version.strip() in ('', str(hdu.ver))
         if by_number or by_name:
             return index
-    raise Refused(f'no extension {wanted!r}; --hdu takes a number, NAME or NAME,VERSION: {_listing(hdus)}')
+    raise Refused(f'no extension {wanted!r}; --hdu takes a number, NAME or NAME,VERSION: {listing(hdus)}')
 
 
 def is_image(hdu: Any) -> bool:
@@ -168,11 +207,33 @@ def is_image(hdu: Any) -> bool:
     return isinstance(hdu, kinds) and not isinstance(hdu, fits.GroupsHDU) and len(hdu.shape) > 0
 
 
-def plane_of(shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """Height and width of an image whose further axes have length 1; None if it is no image of two axes."""
-    if len(shape) < 2 or min(shape) < 1 or any(length != 1 for length in shape[:-2]):
+def planes_of(hdu: Any) -> tuple[int, int, int] | None:
+    """Planes, height and width of an image `[H, W]` (one plane), `[3, H, W]` or `[H, W, 3]`; None if it is neither.
+
+    Further axes of length 1 do not count. Three planes are colours unless the header says what else they are.
+    """
+    shape = hdu.shape
+    while len(shape) > 2 and shape[0] == 1:
+        shape = shape[1:]
+    if not 2 <= len(shape) <= 3 or min(shape) < 1:
         return None
-    return shape[-2], shape[-1]
+    if len(shape) == 2:
+        return 1, *shape
+    if shape[0] == 3 and _is_color(hdu.header, 3):
+        return 3, *shape[1:]
+    return (3, *shape[:2]) if shape[2] == 3 and _is_color(hdu.header, 1) else None
+
+
+def colors_last(hdu: Any) -> bool:
+    """Whether an image of three planes is `[H, W, 3]`."""
+    planes, height, width = planes_of(hdu) or (0, 0, 0)
+    return planes == 3 and hdu.shape[-3:] == (height, width, 3) and hdu.shape[-3:] != (3, height, width)
+
+
+def _is_color(header: fits.Header, axis: int) -> bool:
+    """Whether nothing says that an axis is one of frequency, polarization, time or the like."""
+    kind = str(header.get(f'CTYPE{axis}', '')).strip().upper()
+    return kind in ('', 'RGB', 'COLOR', 'COLOUR', 'LINEAR') or (axis == 1 and kind[:4] in ('RA--', 'GLON', 'ELON'))
 
 
 def size_text(shape: tuple[int, ...]) -> str:
@@ -183,7 +244,7 @@ def label_of(index: int, hdu: Any) -> str:
     return f'{hdu.name},{hdu.ver}' if hdu.name and hdu.name != 'PRIMARY' else str(index)
 
 
-def _listing(hdus: list[Any]) -> str:
+def listing(hdus: list[Any]) -> str:
     """What there is, in one line: '0 (empty), 1 SCI,1 (1024x1024), 2 STARS,1 (a table)'."""
     parts = []
     for index, hdu in enumerate(hdus[:12]):

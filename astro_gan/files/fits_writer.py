@@ -14,6 +14,10 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
+from astro_gan.errors import UserError
+from astro_gan.files import atomic
+from astro_gan.files.fits_units import BLOCK, add_words
+
 # Cards of an extension or of how its numbers are stored, not of its image, and sums over a file that is no more.
 STRUCTURE = frozenset(
     ('SIMPLE', 'XTENSION', 'BITPIX', 'NAXIS', 'PCOUNT', 'GCOUNT', 'GROUPS', 'EXTEND', 'INHERIT', 'NEXTEND', 'EXTVER')
@@ -21,7 +25,6 @@ STRUCTURE = frozenset(
     + ('ZIMAGE', 'ZTENSION', 'ZBITPIX', 'ZNAXIS', 'ZCMPTYPE', 'ZQUANTIZ', 'ZDITHER0', 'ZBLANK', 'ZSCALE', 'ZZERO')
     + ('TFIELDS', 'THEAP')
 )
-_BLOCK = 2880
 
 
 def write_frame(
@@ -34,7 +37,13 @@ def write_frame(
 
 @contextmanager
 def open_writer(
-    path: str | os.PathLike[str], shape: tuple[int, ...], header: fits.Header, *, overwrite: bool = False
+    path: str | os.PathLike[str],
+    shape: tuple[int, ...],
+    header: fits.Header,
+    *,
+    extensions: tuple[str, ...] = (),
+    overwrite: bool = False,
+    seal: Callable[[Path], None] = lambda path: None,
 ) -> Iterator[Callable[[np.ndarray], None]]:
     """Write a float32 image of `shape` `[H, W]` or `[P, H, W]`, larger than memory if need be:
 
@@ -43,15 +52,18 @@ def open_writer(
                 write(rows)
 
     The file appears under its name when the block ends with all rows written; after an error or Ctrl-C there is
-    nothing. It holds one primary image, the readable cards of `header` that still hold, CHECKSUM and DATASUM, and is
-    the same to the last byte for the same input. A name that ends in .gz is packed. Values are written as they are,
-    NaN too.
+    nothing. It holds one image (see `extensions`), the readable cards of `header` that still hold, CHECKSUM and
+    DATASUM, and is the same to the last byte for the same input. A name that ends in .gz is packed. Values are written
+    as they are, NaN too.
 
     Args:
         path: the file; rows are in FITS order, the first is the bottom on the sky.
         shape: of the whole image.
         header: cards of structure and scaling (NAXIS, BITPIX, BSCALE, BLANK ...) are replaced.
+        extensions: names of as many 2-D extensions as there are planes, each with the whole header, after an empty
+            primary; none: one primary image of all planes.
         overwrite: replace a file that is there.
+        seal: is given the finished file just before it takes its name, and may refuse by raising.
 
     Raises:
         ValueError: a shape that is no image, rows that do not fit or are missing.
@@ -64,51 +76,59 @@ def open_writer(
     planes, height, width = (1, *shape)[-3:]
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', AstropyWarning)  # on sloppy cards of real headers
-        head = _header(header, shape)
+        heads = [_header(header, shape[-2:], name) for name in extensions] or [_header(header, shape)]
+        empty = _bytes(fits.PrimaryHDU().header) if extensions else b''
+    each = 4 * width * height * planes // len(heads)  # bytes of data after a header
+    starts, data = [], []  # of the headers, and of every plane
+    end = len(empty)
+    for head in heads:
+        starts.append(end)
+        end += len(_bytes(head))
+        data += [end + 4 * width * height * plane for plane in range(planes // len(heads))]
+        end += each + -each % BLOCK
     size = 4 * planes * height * width
     free = shutil.disk_usage(target.parent).free
     if size > free:
         raise OSError(f'{target}: {size / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free')
-    part = target.with_name(f'.{target.name}.{os.getpid()}.part')
-    done = datasum = 0
+    done, sums = 0, [0] * len(heads)
 
-    try:
+    with atomic.replacing(target) as part:
         with open(part, 'wb') as file:
-            start = file.write(_bytes(head))
+            file.write(empty)
 
             def write(rows: np.ndarray) -> None:
                 """The next rows of every plane, `[n, W]` or `[P, n, W]`."""
-                nonlocal done, datasum
+                nonlocal done
                 count = rows.shape[-2] if rows.ndim == len(shape) else 0
                 if rows.shape != (*shape[:-2], count, width) or done + count > height:
                     raise ValueError(f'rows of shape {list(rows.shape)} after {done} of {list(shape)}')
                 for plane, block in enumerate(rows.reshape(planes, count, width)):
-                    file.seek(start + 4 * width * (plane * height + done))
+                    file.seek(data[plane] + 4 * width * done)
                     with np.errstate(over='ignore'):
                         encoded = np.ascontiguousarray(block, '>f4')
                     file.write(encoded.data)
-                    datasum = _add(datasum, encoded.view('>u4'))
+                    unit = plane if extensions else 0
+                    sums[unit] = add_words(sums[unit], encoded.view('>u4'))
                 done += count
 
             yield write
             if done != height:
                 raise ValueError(f'{target}: only {done} of {height} rows were written')
-            file.seek(start + size)
-            file.write(bytes(-size % _BLOCK))
-            head['DATASUM'] = str(datasum)
-            head['CHECKSUM'] = _encode(_add(datasum, np.frombuffer(_bytes(head), '>u4')) ^ 0xFFFFFFFF)
-            file.seek(0)
-            file.write(_bytes(head))
+            for start, head, datasum in zip(starts, heads, sums, strict=True):
+                head['DATASUM'] = str(datasum)
+                head['CHECKSUM'] = _encode(add_words(datasum, np.frombuffer(_bytes(head), '>u4')) ^ 0xFFFFFFFF)
+                file.seek(start)
+                file.write(_bytes(head))
+                file.seek(each, os.SEEK_CUR)
+                file.write(bytes(-each % BLOCK))
         if target.suffix == '.gz':
             _pack(part)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+        seal(part)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
     if target.suffix in ('.bz2', '.fz', '.zip', '.Z', '.xz'):
-        raise ValueError(f'{target}: FITS files are written plain or, with .gz at the end of the name, packed by gzip')
+        raise UserError(f'{target}: FITS files are written plain or, with .gz at the end of the name, packed by gzip')
     if not target.parent.is_dir():
         raise FileNotFoundError(f'{target}: the folder {target.parent} does not exist')
     if target.is_dir():
@@ -117,16 +137,22 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise FileExistsError(f'{target}: exists already')
 
 
-def _header(header: fits.Header, shape: tuple[int, ...]) -> fits.Header:
-    """What begins the file, with room for the checksums."""
+def _header(header: fits.Header, shape: tuple[int, ...], name: str | None = None) -> fits.Header:
+    """What begins the file, or the extension `name`, with room for the checksums."""
     result = fits.Header()
-    result['SIMPLE'] = (True, 'conforms to the FITS standard')
+    if name is None:
+        result['SIMPLE'] = (True, 'conforms to the FITS standard')
+    else:
+        result['XTENSION'] = ('IMAGE', 'image extension')
     result['BITPIX'] = (-32, '32-bit floating point')
     result['NAXIS'] = len(shape)
     for axis, length in enumerate(reversed(shape), 1):
         result[f'NAXIS{axis}'] = length
+    if name is not None:
+        result['PCOUNT'], result['GCOUNT'], result['EXTNAME'] = 0, 1, name
     for card in readable_cards(header):
-        if card.keyword not in STRUCTURE and not (card.keyword.startswith('NAXIS') and card.keyword[5:].isdigit()):
+        axis = card.keyword.startswith('NAXIS') and card.keyword[5:].isdigit()
+        if card.keyword not in STRUCTURE and not axis and not (name and card.keyword == 'EXTNAME'):
             result.append(card, end=True)
     result.append(('DATASUM', '0'.zfill(10), 'ones complement sum of the data'), end=True)
     result.append(('CHECKSUM', '0' * 16, 'makes that of the whole unit zero'), end=True)
@@ -154,25 +180,13 @@ def _bytes(header: fits.Header) -> bytes:
 
 def _pack(part: Path) -> None:
     """Replace a file by its gzip, which has no time and no name in it: the same bytes every time."""
-    packed = part.with_name(part.name + '.gz')
-    try:
-        with (
-            open(part, 'rb') as source,
-            open(packed, 'wb') as file,
-            gzip.GzipFile('', 'wb', 6, file, mtime=0) as target,
-        ):
-            shutil.copyfileobj(source, target, 1 << 20)
-        os.replace(packed, part)
-    finally:
-        packed.unlink(missing_ok=True)
-
-
-def _add(total: int, words: np.ndarray) -> int:
-    """32-bit ones' complement sum of big-endian words, as in the FITS standard 4.0, section 4.4.2.7 and appendix J."""
-    total += int(words.sum(dtype=np.uint64))
-    while total >> 32:
-        total = (total & 0xFFFFFFFF) + (total >> 32)
-    return total
+    with (
+        atomic.replacing(part) as packed,
+        open(part, 'rb') as source,
+        open(packed, 'wb') as file,
+        gzip.GzipFile('', 'wb', 6, file, mtime=0) as target,
+    ):
+        shutil.copyfileobj(source, target, 1 << 20)
 
 
 def _encode(value: int) -> str:

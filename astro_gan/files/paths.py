@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from astro_gan.errors import UserError
 
 # Files that nobody means as pictures. Anything else that cannot be read as one is named in the log.
 _NOT_PICTURES = frozenset(
@@ -30,59 +32,89 @@ def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str]]:
     """Open a regular file once, for all that is read of it; yields it with its name for messages.
 
     Raises:
-        ValueError: it is empty, no regular file, or cannot be opened; one line that names it.
+        UserError: it is empty, no regular file, or cannot be opened; one line that names it.
     """
     name = printable(path)
     try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could block for ever
-            raise ValueError(f'{name}: not a regular file')
-        if not status.st_size:
-            raise ValueError(f'{name}: the file is empty')
-        file = open(path, 'rb')  # noqa: SIM115 (closed below; only opening is explained here)
+        # Without waiting: a pipe that nobody writes to would block for ever. What was opened is what is looked at.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0))
     except OSError as error:
         if os.path.islink(path) and not os.path.exists(path):
-            raise ValueError(f'{name}: a link that leads to no file') from error
-        raise ValueError(f'{name}: {(error.strerror or str(error)).lower()}') from error
-    with file:
+            raise UserError(f'{name}: a link that leads to no file') from error
+        if isinstance(error, FileNotFoundError):
+            raise UserError(f'{name}: no such file') from error
+        raise UserError(f'{name}: {_not_regular(path) or (error.strerror or str(error)).lower()}') from error
+    except ValueError:
+        raise UserError(f'{name}: no file can have that name') from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or not status.st_size:
+        os.close(descriptor)
+        raise UserError(f'{name}: {_not_regular(path) or "the file is empty"}')
+    with open(path, 'rb', opener=lambda *_: descriptor) as file:  # with its path as its name, which readers look at
         yield file, name
 
 
-def read_bytes(path: Path) -> bytes:
-    """A file's bytes; a ValueError of one line if there is no such file, or it is larger than `MAXIMUM_FILE_BYTES`."""
-    shown = printable(path)
+def _not_regular(path: str | os.PathLike[str]) -> str:
+    """What is there instead of a file's bytes; '' if it is a file, or nothing can be said."""
+    kinds = {'a folder': stat.S_ISDIR, 'a pipe': stat.S_ISFIFO, 'a socket': stat.S_ISSOCK}
+    kinds |= {'a device': lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode)}
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe or a device could block for ever
-            raise ValueError(f'{shown}: not a regular file')
-        if status.st_size > MAXIMUM_FILE_BYTES:
-            raise ValueError(f'{shown}: a file of more than {MAXIMUM_FILE_BYTES / 2**30:.0f} GiB')
-        return path.read_bytes()
-    except OSError as error:
-        raise ValueError(f'{shown}: {(error.strerror or str(error)).lower()}') from error
+        mode = os.stat(path).st_mode
+    except OSError:
+        return ''
+    return next((f'not a regular file but {kind}' for kind, test in kinds.items() if test(mode)), '')
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes; a UserError of one line if there is no such file, or it is larger than `MAXIMUM_FILE_BYTES`."""
+    with open_file(path) as (file, name):
+        data = file.read(MAXIMUM_FILE_BYTES + 1)
+    if len(data) > MAXIMUM_FILE_BYTES:
+        raise UserError(f'{name}: a file of more than {MAXIMUM_FILE_BYTES / 2**30:.0f} GiB')
+    return data
 
 
 def existing_folder(folder: str | os.PathLike[str]) -> Path:
-    """The path of a folder that is there; a ValueError of one line if it is not."""
+    """The path of a folder that is there; a UserError of one line if it is not."""
     root = Path(folder).expanduser()
     if not root.is_dir():
         what = 'is not a folder' if root.exists() else 'does not exist'
-        raise ValueError(f'data folder {printable(root)} {what}')
+        raise UserError(f'data folder {printable(root)} {what}')
     return root
+
+
+def regular_files(
+    root: str | os.PathLike[str],
+    skip: Callable[[str], bool] = lambda folder: False,
+    passed: Callable[[str], Any] = lambda path: None,
+) -> Iterator[str]:
+    """Relative paths of the files below a folder, sorted within each; links are followed, but never round in circles.
+
+    Hidden files and folders are passed over, and all that is neither file nor folder: pipes, devices, sockets, links
+    that lead to nothing.
+
+    Args:
+        root: where to begin.
+        skip: says of a folder's path whether to stay out of it.
+        passed: is told the paths of what is neither file nor folder.
+    """
+    visited: set[tuple[int, int]] = set()
+    for folder, names, files in os.walk(root, followlinks=True):
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in visited:  # a link back up would lead round for ever
+            names.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        names[:] = sorted(name for name in names if not name.startswith('.') and not skip(os.path.join(folder, name)))
+        for name in sorted(name for name in files if not name.startswith('.')):
+            path = os.path.join(folder, name)
+            if os.path.isfile(path):
+                yield os.path.relpath(path, root)
+            else:
+                passed(path)
 
 
 def files_below(root: Path, start: str = '') -> list[str]:
     """Sorted relative paths of what could be a picture, searched recursively; hidden files are passed over."""
-    found: list[str] = []
-    visited: set[str] = set()
-    for folder, names, files in os.walk(root / start, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:  # a link back up would lead round for ever
-            names.clear()
-            continue
-        visited.add(real)
-        names[:] = sorted(name for name in names if not name.startswith('.'))
-        for name in files:
-            if not name.startswith('.') and Path(name).suffix.lower() not in _NOT_PICTURES:
-                found.append(Path(folder, name).relative_to(root).as_posix())
-    return sorted(found)
+    found = (Path(start, name).as_posix() for name in regular_files(root / start))
+    return sorted(name for name in found if Path(name).suffix.lower() not in _NOT_PICTURES)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import signal
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,16 @@ import numpy as np
 import pyvips
 import tifffile
 
+from astro_gan.files import atomic, xmp
 from astro_gan.files.picture_source import PictureSource
 
 LARGEST_SIDE = {'jpg': 65500, 'png': 2**31 - 1, 'tif': 2**31 - 1}  # pixels, what the formats (and libjpeg) hold
 _BIG_TIFF = 2**31  # bytes of pixels from which on a TIFF needs 64-bit offsets; a margin, as it may not compress
-_KEPT = ('icc-profile-data', 'exif-data', 'xmp-data', 'iptc-data')
+_KEPT = ('exif-data', 'iptc-data')
+_SIZES = ('Orientation', 'PlaneXResolution', 'PlaneYResolution')  # ends of EXIF names; libvips sets the others
+_PLAIN_RESOLUTION = 72 / 25.4  # pixels per millimetre where an input does not say: what viewers take for granted
+# Descriptions by programs for themselves, of pixels that are others now: tifffile, ImageJ, OME.
+_PROGRAMS = ('{"shape"', 'ImageJ=', '<?xml', '<OME')
 _OURS = ('Software', 'Description', 'Comment')  # PNG texts
 
 
@@ -35,6 +39,7 @@ def write_picture(
     comment: str,
     notice: str,
     software: str,
+    seal: Callable[[Path], None] = lambda path: None,
 ) -> None:
     """Write a picture strip by strip; it appears under its name when all is there, or not at all.
 
@@ -48,6 +53,7 @@ def write_picture(
         comment: JSON that says what made the picture, one line.
         notice: a sentence for readers.
         software: name and version of this program.
+        seal: is given the finished file just before it takes its name, and may refuse by raising.
 
     Raises:
         ValueError: the format cannot hold that size.
@@ -57,35 +63,31 @@ def write_picture(
     size = height * width * bands * np.dtype(dtype).itemsize
     check_size(target, kind, height, width)
     _check_room(target, size)
-    # First as plain TIFF, which libvips reads row by row. (A file of bare pixels it would map into memory, all of it.)
-    # Names of its own: another process may be making the same picture.
-    stem = f'.{target.name[:100]}.{secrets.token_hex(4)}'
-    pixels, encoded = (target.with_name(f'{stem}.{part}') for part in ('pixels.tif', f'tmp.{kind}'))
     try:
-        with tifffile.TiffWriter(pixels, bigtiff=True) as file:
-            file.write(
-                (row if bands > 1 else row[..., 0] for strip in strips for row in strip),
-                shape=shape if bands > 1 else shape[:2],
-                dtype=dtype,
-                rowsperstrip=1,
-                photometric='rgb' if bands > 2 else 'minisblack',
-                planarconfig='contig' if bands > 1 else None,
-                extrasamples=['unassalpha'] if bands in (2, 4) else None,
-                metadata=None,
-            )
-        image = pyvips.Image.tiffload(os.fspath(pixels), access='sequential', unlimited=True, fail_on='error')
-        image = image.copy()  # of its own, so that it can be described
-        _describe(image, like, bands, comment=comment, notice=notice, software=software)
-        with _interruptible(image):
-            _save(image, encoded, kind, size)
-        os.replace(encoded, target)
+        # First as plain TIFF, which libvips reads row by row. (A file of bare pixels it would map into memory, all.)
+        with atomic.replacing(target, f'.{kind}') as encoded, atomic.scratch(target, '.pixels.tif') as pixels:
+            with tifffile.TiffWriter(pixels, bigtiff=True) as file:
+                file.write(
+                    (row if bands > 1 else row[..., 0] for strip in strips for row in strip),
+                    shape=shape if bands > 1 else shape[:2],
+                    dtype=dtype,
+                    rowsperstrip=1,
+                    photometric='rgb' if bands > 2 else 'minisblack',
+                    planarconfig='contig' if bands > 1 else None,
+                    extrasamples=['unassalpha'] if bands in (2, 4) else None,
+                    metadata=None,
+                )
+            image = pyvips.Image.tiffload(os.fspath(pixels), access='sequential', unlimited=True, fail_on='error')
+            x, y = _resolution(like, height)
+            image = image.copy(xres=x, yres=y)  # of its own, so that it can be described
+            _describe(image, like, bands, comment=comment, notice=notice, software=software)
+            with _interruptible(image):
+                _save(image, encoded, kind, size)
+            seal(encoded)
     except pyvips.Error as error:
         raise OSError(f'{target}: cannot be written ({" ".join(str(error.detail or error).split())})') from None
     except OSError as error:
         raise OSError(f'{target}: cannot be written ({(error.strerror or str(error)).lower()})') from None
-    finally:
-        for path in (pixels, encoded):
-            path.unlink(missing_ok=True)
 
 
 def check_size(target: Path, kind: str, height: int, width: int) -> None:
@@ -104,26 +106,40 @@ def _check_room(target: Path, size: int) -> None:
         )
 
 
+def _resolution(like: PictureSource | None, height: int) -> tuple[float, float]:
+    """Pixels per millimetre in x and y: enlarged as the picture is, so that it prints at the same size."""
+    if like is None or like.resolution is None:
+        return _PLAIN_RESOLUTION, _PLAIN_RESOLUTION
+    x, y = like.resolution
+    return x * height / like.height, y * height / like.height
+
+
 def _describe(
     image: pyvips.Image, like: PictureSource | None, bands: int, *, comment: str, notice: str, software: str
 ) -> None:
-    text = pyvips.GValue.gstr_type
+    text, blob = pyvips.GValue.gstr_type, pyvips.GValue.blob_type
     if like is not None:
+        factor = image.height / like.height
+        # A profile says nothing about a picture that has other channels now.
+        if like.profile is not None and (like.channels >= 3) == (bands >= 3):
+            image.set_type(blob, 'icc-profile-data', like.profile)
         fields = set(like.original.get_fields())
         for field in fields.intersection(_KEPT):
-            # A gray profile says nothing about a picture that has become coloured.
-            if field != 'icc-profile-data' or (like.original.bands >= 3) == (bands >= 3):
-                image.set_type(pyvips.GValue.blob_type, field, like.original.get(field))
+            image.set_type(blob, field, like.original.get(field))
+        if 'xmp-data' in fields:
+            packet = xmp.resized(bytes(like.original.get('xmp-data')), image.width, image.height, factor)
+            image.set_type(blob, 'xmp-data', packet)
         for field in fields:
             # The picture is upright now, and its old thumbnail shows another one.
-            keep = field.startswith('exif-ifd') and not field.endswith('Orientation') and 'ifd1' not in field
+            keep = field.startswith('exif-ifd') and not field.endswith(_SIZES) and 'ifd1' not in field
             if keep and like.original.get_typeof(field) == text:
                 image.set_type(text, field, like.original.get(field))
             if field.startswith('png-comment-') and field.rsplit('-', 1)[1] not in _OURS:
                 image.set_type(text, field.replace('png-comment-', 'png-comment-1', 1), like.original.get(field))
         earlier = _plain(like.original, 'exif-ifd0-ImageDescription') or _plain(like.original, 'image-description')
-        earlier = '' if earlier.startswith('{"shape"') else earlier  # what tifffile writes for itself
+        earlier = '' if earlier.startswith(_PROGRAMS) else earlier
         notice = f'{earlier}; {notice}' if earlier and notice not in earlier else earlier or notice
+    image.set_type(text, 'resolution-unit', 'in')
     image.set_type(pyvips.GValue.gint_type, 'orientation', 1)
     image.set_type(text, 'exif-ifd0-ImageDescription', notice)
     image.set_type(text, 'exif-ifd0-Software', software)
@@ -155,7 +171,9 @@ def _interruptible(image: pyvips.Image) -> Iterator[None]:
 
     image.set_progress(True)
     image.signal_connect('eval', lambda image, progress: None)  # comes back to Python, where signals are handled
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    # What is ignored, as by a job in the background, stays ignored.
+    heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
     try:
         yield
     except pyvips.Error:

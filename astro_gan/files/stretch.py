@@ -28,6 +28,8 @@ _PERCENTILES = (0.1, 99.99)
 _LINEAR_PERCENTILES = (0.5, 99.5)
 # More than this share of pixels at exactly zero among real numbers is the outside of a footprint, not sky.
 _FILL_SHARE = 0.01
+# Of the noise: more than this lost on the way there and back is a frame that 32 bits cannot hold.
+_LOST = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +111,8 @@ class Stretch:
 
 
 def choose_stretch(data: np.ndarray, name: str = 'asinh', *, bad: np.ndarray | None = None) -> Stretch:
-    """Find limits for a frame: `data` `[H, W]`, any real type; `bad` bool `[H, W]` marks pixels to leave out.
+    """Find limits for a frame: `data` `[H, W]` or `[P, H, W]` (the same for all planes), any real type; `bad` bool
+    `[H, W]` marks pixels to leave out.
 
     'asinh' and 'log': black lies 3 times the noise below the background (median and standard deviation after clipping
     at 3 sigma, `astropy.stats`) or at the percentile 0.1 if that is higher, white at the percentile 99.99 but no lower
@@ -120,14 +123,24 @@ def choose_stretch(data: np.ndarray, name: str = 'asinh', *, bad: np.ndarray | N
     than a million pixels is sampled on a regular grid, so the same frame gives the same stretch.
 
     Raises:
-        ValueError: an unknown name; no valid pixel, or all have the same value.
+        ValueError: an unknown name; no valid pixel, or all have the same value; values that lie too far apart for
+            float32 to bring them back.
     """
     if name not in CHOICES:
         raise ValueError(f'unknown stretch {name!r}; there are {", ".join(CHOICES)}')
-    values = valid_sample(data, bad)
+    planes = data.reshape(-1, *data.shape[-2:])
+    values = np.concatenate([valid_sample(plane, bad) for plane in planes])
     low, high = float(values.min()), float(values.max())
     if low == high:
         raise ValueError(f'every valid pixel of the frame is {low:g}: there is nothing to see')
+    background, noise = sky(values)
+    chosen = _limits(values, name, background, noise)
+    _check_undone(chosen, values, background, noise)
+    return chosen
+
+
+def _limits(values: np.ndarray, name: str, background: float, noise: float) -> Stretch:
+    low, high = float(values.min()), float(values.max())
     if name == 'zscale':
         from astropy.visualization import ZScaleInterval
 
@@ -136,15 +149,30 @@ def choose_stretch(data: np.ndarray, name: str = 'asinh', *, bad: np.ndarray | N
     if name == 'linear':
         black, white = map(float, np.percentile(values, _LINEAR_PERCENTILES))
         return Stretch('linear', *((black, white) if black < white else (low, high)))
-    background, noise = sky(values)
+    # The nearest values inside: between the last two of a small frame, one of which may be anything, nothing is told.
+    dark = float(np.percentile(values, _PERCENTILES[0], method='higher'))
+    bright = float(np.percentile(values, _PERCENTILES[1], method='lower'))
+    dark, bright = (dark, bright) if dark < bright else (low, high)
     # Frames without noise: pictures made by a computer, and counts of which most are zero.
-    noise = max(noise, (high - low) * 1e-6)
+    noise = max(noise, (bright - dark) * 1e-6)
     # Where a nebula fills the frame, the "noise" is its structure, and no pixel may be as dark as 3 times that.
-    dark, bright = map(float, np.percentile(values, _PERCENTILES))
     black = max(dark, background - _NOISE * noise)
     # Where there is nothing but noise, it should not be stretched over the whole range.
     white = max(bright, background + 5 * noise)
     return Stretch(name, black, white, _NOISE * noise / (white - black))
+
+
+def _check_undone(stretch: Stretch, values: np.ndarray, background: float, noise: float) -> None:
+    """Refuse a stretch that loses the sky: values far beyond it, or a large pedestal, leave it too few digits."""
+    near = values[np.abs(values - background) <= 5 * noise]
+    if noise > 0 and len(near):
+        error = float(np.abs(stretch.invert(stretch.apply(near)) - near).max())
+        if error > _LOST * noise:
+            raise ValueError(
+                f'its values span {values.min():.10g} to {values.max():.10g} with a noise of {noise:.2g}: numbers of '
+                f'32 bits cannot bring them back (the background would be off by {error:.2g}); cut off or subtract '
+                'what is far from the sky first'
+            )
 
 
 def lupton(

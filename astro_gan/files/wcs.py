@@ -10,10 +10,12 @@ from typing import Any
 
 from astropy.io import fits
 
+Rules = list[tuple[re.Pattern, Callable[[float, re.Match], float]]]
+
 # Further keywords and letters than the standard's two axes stay as they are: only pixel axes 1 and 2 change.
 _ALTERNATE = '(?P<alternate>[A-Z]?)'
 _CRPIX = re.compile(f'CRPIX[12]{_ALTERNATE}')
-_CD = re.compile(f'CD[0-9]+_[12]{_ALTERNATE}')
+_CD = re.compile(f'CD([0-9]+_[12]|00[0-9]00[12]){_ALTERNATE}')  # CD001001: the spelling of the 1990s
 _CDELT = re.compile(f'CDELT[12]{_ALTERNATE}')
 _PC = re.compile(f'PC[0-9]+_[0-9]+{_ALTERNATE}')
 _SIP = re.compile(r'[AB]P?_(?P<i>[0-9])_(?P<j>[0-9])')
@@ -23,13 +25,40 @@ _LOOKUP = re.compile(
     r'(CPDIS|CQDIS|CPERR|CQERR|CPRPX|DVERR|D2IMDIS|D2IMERR)[0-9]*[A-Z]?'
     r'|(DP|DQ|D2IM)[0-9]+[A-Z]?(\..*)?|D2IMARR|D2IMEXT|NPOLEXT|AXISCORR'
 )
-# Sections of the array in pixels that no longer hold, and have no use once the frame is reduced.
-_SECTIONS = ('DATASEC', 'TRIMSEC', 'BIASSEC')
+# Sections of an array in pixels, CCDSEC = '[1:1024,1:512]', which no longer hold and have no use once the frame is
+# reduced; and the pattern of a mosaic, which the result no longer is.
+_SECTION = re.compile(r'\[ *[0-9]+ *: *[0-9]+ *, *[0-9]+ *: *[0-9]+ *\]')
+_GONE = re.compile('(DATA|TRIM|BIAS|CCD|DET|AMP)SEC[A-Z0-9]?|BAYERPAT|CFAPAT|COLORTYP|[XY]BAYROFF|BAYOFF[XY]')
+# The size of a pixel on the detector (micrometres) or on the sky, as programs write it.
+_PIXEL_SIZE = re.compile('[XY]PIX(SZ|SIZE)|PIX(EL)?S(Z|IZE?)[12XY]?|PIXSCA?LE?[12XY]?|SECPIX[12XY]?|SCALE')
+_PER_PIXEL = re.compile('(arc-?s[a-z]*|"|mas|deg[a-z]*)( ?/ ?| per )pix')
+_LEADING_NUMBER = re.compile(r' *[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?')
 # Any of these says that a header has a coordinate system of its own.
 WCS_KEYWORD = re.compile(
     r'(WCSAXES|WCSNAME|CRPIX|CRVAL|CTYPE|CUNIT|CDELT|CROTA|LONPOLE|LATPOLE|RADESYS|RADECSYS|EQUINOX)[0-9]*[A-Z]?'
-    r'|(CD|PC|PV|PS)[0-9]+_[0-9]+[A-Z]?|[AB]P?_(ORDER|DMAX|[0-9]_[0-9])'
+    r'|(CD|PC|PV|PS)[0-9]+_[0-9]+[A-Z]?|(CD|PC)00[0-9]00[0-9]|[AB]P?_(ORDER|DMAX|[0-9]_[0-9])'
 )
+# What a header says of its third and further axes.
+_FURTHER = re.compile(
+    '(CTYPE|CRVAL|CDELT|CUNIT|CRPIX|CROTA|CNAME|CRDER|CSYER|CZPHS|CPERI)([3-9]|[1-9][0-9])[A-Z]?'
+    '|(PC|CD)([3-9]|[1-9][0-9])_[0-9]+[A-Z]?|(PC|CD)[0-9]+_([3-9]|[1-9][0-9])[A-Z]?|(PV|PS)([3-9]|[1-9][0-9])_[0-9]+[A-Z]?'
+    '|(PC|CD)00([3-9]00[0-9]|[0-9]00[3-9])'
+)
+
+
+def two_axes(header: fits.Header) -> fits.Header:
+    """The header without what it says of a third axis and further ones; HISTORY keeps what they were."""
+    result = fits.Header(card for card in header.cards if not _FURTHER.fullmatch(card.keyword))
+    for keyword in [keyword for keyword in result if re.fullmatch('WCSAXES[A-Z]?', keyword)]:
+        if _is_number(result[keyword]):
+            result[keyword] = min(2, int(result[keyword]))
+    for axis in range(3, 10):
+        kind, value, unit = (header.get(f'{name}{axis}') for name in ('CTYPE', 'CRVAL', 'CUNIT'))
+        if kind is not None and len(header) != len(result):
+            result.add_history(
+                f'Axis {axis} left out: {kind} = {"unknown" if value is None else value} {unit or ""}'.strip()
+            )
+    return result
 
 
 def enlarged_header(header: fits.Header, factor: float, shape: tuple[int, ...]) -> fits.Header:
@@ -42,10 +71,12 @@ def enlarged_header(header: fits.Header, factor: float, shape: tuple[int, ...]) 
         SIP A, B, AP, BP: A'_ij = A_ij s^(1 - i - j), A_DMAX' = s A_DMAX (Shupe et al. 2005, ASPC 347, 491)
         IRAF physical coordinates: LTM' = s LTM, LTV' = s (LTV - 1/2) + 1/2
         plate solutions of the Digitized Sky Survey: CNPIX' = s CNPIX, XPIXELSZ' = XPIXELSZ / s
+        sizes of a pixel: XPIXSZ' = XPIXSZ / s, PIXSCALE, SECPIX and their kin too, numbers or text that begins with one
         areas of a pixel (JWST): PIXAR_SR' = PIXAR_SR / s^2, PIXAR_A2 too
 
     Polynomials in world units (PV, TNX and ZPX) hold as they are. Lookup tables (CPDIS, D2IMDIS) lie in further
     extensions and are left out; a HISTORY card says so, with the size of the correction where the header has it.
+    Sections of the detector (CCDSEC, DATASEC and others) and the pattern of a mosaic are left out too.
 
     Args:
         header: not changed.
@@ -62,14 +93,14 @@ def enlarged_header(header: fits.Header, factor: float, shape: tuple[int, ...]) 
         old = header.get(keyword)
         if old is not None and abs(old * factor - new) >= 1:
             raise ValueError(f'{keyword} = {old} enlarged {factor:g} times is not {new}: the coordinates would be off')
-    rules = _rules(header, factor)
+    rules = _rules(factor)
     result = fits.Header()
     dropped = []
     for card in header.cards:
         if _LOOKUP.fullmatch(card.keyword):
             dropped.append(card)
-        elif card.keyword not in _SECTIONS and not re.fullmatch(r'NAXIS[0-9]*', card.keyword):
-            value = _rescaled(card, rules)
+        elif not _is_gone(card) and not re.fullmatch(r'NAXIS[0-9]*', card.keyword):
+            value = _rescaled(card, rules, factor)
             result.append(card if value is card.value else (card.keyword, value, card.comment), end=True)
     for keyword, value in _implied(header, factor).items():
         result.append((keyword, value), end=True)
@@ -83,7 +114,7 @@ def enlarged_header(header: fits.Header, factor: float, shape: tuple[int, ...]) 
     return result
 
 
-def _rules(header: fits.Header, s: float) -> list[tuple[re.Pattern, Callable[[float, re.Match], float]]]:
+def _rules(s: float) -> Rules:
     """What becomes of a card's number, by its keyword."""
 
     def edge(value: float, match: re.Match) -> float:
@@ -108,17 +139,40 @@ def _rules(header: fits.Header, s: float) -> list[tuple[re.Pattern, Callable[[fl
         (re.compile('LTM[12]_[12]'), times),
         (re.compile('CNPIX[12]'), times),
         (re.compile('[XY]PIXELSZ'), divided),
+        (_PIXEL_SIZE, divided),
+        (re.compile('[XY]ORGSUBF|IMAGE[WH]'), times),
         (re.compile('PIXAR_(SR|A2)'), lambda value, match: value / s**2),  # JWST: a pixel's area on the sky
     ]
 
 
-def _rescaled(card: fits.Card, rules: list[tuple[re.Pattern, Callable[[float, re.Match], float]]]) -> Any:
+def _rescaled(card: fits.Card, rules: Rules, factor: float) -> Any:
     """The card's new value; the very same object where it does not change."""
-    if _is_number(card.value):
-        for pattern, rule in rules:
-            if match := pattern.fullmatch(card.keyword):
-                return rule(float(card.value), match)
+    for pattern, rule in rules:
+        if not (match := pattern.fullmatch(card.keyword)) or _is_another_scale(card):
+            continue
+        if _is_number(card.value):
+            return rule(float(card.value), match)
+        if isinstance(card.value, str) and (number := _LEADING_NUMBER.match(card.value)):
+            return f'{rule(float(number[0]), match):.12g}{card.value[number.end() :]}'
+        return card.value
+    if _is_number(card.value) and _PER_PIXEL.search(card.comment.lower()):
+        return card.value / factor
     return card.value
+
+
+def _is_gone(card: fits.Card) -> bool:
+    return bool(
+        _GONE.fullmatch(card.keyword) or (isinstance(card.value, str) and _SECTION.fullmatch(card.value.strip()))
+    )
+
+
+def _is_another_scale(card: fits.Card) -> bool:
+    """Whether a scale is not that of pixels: of a plate (arc seconds per millimetre), or of the data values."""
+    comment = card.comment.lower()
+    if not _PIXEL_SIZE.fullmatch(card.keyword):
+        return False
+    of_data = card.keyword == 'SCALE' and comment and not re.search('arc|pix|sec|deg|"', comment)
+    return bool(of_data or re.search('(/| per )(mm|millim)', comment))
 
 
 def _implied(header: fits.Header, s: float) -> dict[str, float]:

@@ -11,6 +11,8 @@ import os
 import shlex
 import shutil
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from astro_gan.inference.choose import choose_model
-from astro_gan.inference.files import Settings, apply_file
-
-MADE, FINISHED, FAILED = 'made', 'finished', 'failed'  # what a file came to
+from astro_gan.inference.files import FAILED, Settings, apply_file, remove_stale
 
 
 class ApplyModel(beam.DoFn):
@@ -30,6 +30,7 @@ class ApplyModel(beam.DoFn):
     def __init__(self, command: str, names: Sequence[str], factor: int | None, settings: Settings) -> None:
         self.arguments = (command, list(names), factor)
         self.settings = settings
+        self.since = time.time()
 
     def setup(self) -> None:
         """Load the model."""
@@ -42,9 +43,8 @@ class ApplyModel(beam.DoFn):
         """
         source, target = job
         try:
-            made = apply_file(self.model, source, Path(target), self.settings)
-            yield json.dumps([MADE if made else FINISHED, ''])
-        except (ValueError, FileExistsError, FileNotFoundError, PermissionError) as error:
+            yield json.dumps([apply_file(self.model, source, Path(target), self.settings, since=self.since), ''])
+        except (ValueError, FileNotFoundError, PermissionError) as error:
             yield json.dumps([FAILED, ' '.join(str(error).split())])
 
 
@@ -58,7 +58,7 @@ def run(
     runner: str,
     options: str = '',
     fail: Any = print,
-) -> tuple[int, int, int]:
+) -> Counter[str]:
     """Apply a model to files in a pipeline, and wait for it.
 
     Args:
@@ -70,8 +70,9 @@ def run(
         fail: is told one line for each file that fails.
 
     Returns:
-        How many were made, found finished, and failed.
+        How many were made, finished before, made elsewhere, and failed; see `apply_files`.
     """
+    remove_stale({target.parent for _, target in jobs}, print)
     names = [os.path.abspath(name) if os.path.isdir(name) else name for name in names]
     pairs = [(os.path.abspath(source), os.path.abspath(target)) for source, target in jobs]
     # Beside the outputs, where every worker can write.
@@ -93,5 +94,4 @@ def run(
     for outcome, error in results:
         if outcome == FAILED:
             fail(error)
-    made, finished, failed = (sum(outcome == word for outcome, _ in results) for word in (MADE, FINISHED, FAILED))
-    return made, finished, failed
+    return Counter(outcome for outcome, _ in results)

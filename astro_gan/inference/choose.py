@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from astro_gan.errors import UserError
+from astro_gan.inference.chain import join
 from astro_gan.model import Model, load_model, shipped_models
 
 COLORIZER = 'colorize_lab'
@@ -21,7 +23,7 @@ def choose_model(command: str, names: Sequence[str], factor: int | None) -> Mode
         factor: enlargement that is wanted; None: the models' own, or 4.
 
     Raises:
-        ValueError: no such model, or one that does not do this.
+        UserError: no such model, or one that does not do this.
     """
     chosen = list(names) or _default(command, factor or 4)
     models = [load_model(name) for name in chosen]
@@ -38,20 +40,11 @@ def choose_model(command: str, names: Sequence[str], factor: int | None) -> Mode
             'enhance': 'a colorizer, then super-resolution (--model COLORIZER --model UPSCALER, or a fused model)',
         }
         steps = ', then '.join(does[task] for task in tasks)
-        raise ValueError(f'--model {label}: {steps}; {command} needs {needs[command]}')
+        raise UserError(f'--model {label}: {steps}; {command} needs {needs[command]}')
     total = math.prod(network.factor for network in networks)
     if factor not in (None, total):
-        raise ValueError(f'--factor {factor}: {label} enlarges {total} times; leave --factor out or name other models')
-    if len(models) == 1:
-        return models[0]
-    hashes = '+'.join(model.description['weights']['sha256'] for model in models)
-    description = {
-        'task': {'upscale': 'super_resolution'}.get(command, command),
-        'name': '+'.join(model.name for model in models),
-        'factor': total,
-        'weights': {'sha256': hashes},
-    }
-    return Model(description, networks)
+        raise UserError(f'--factor {factor}: {label} enlarges {total} times; leave --factor out or name other models')
+    return models[0] if len(models) == 1 else join(models)
 
 
 def _default(command: str, factor: int) -> list[str]:
@@ -60,7 +53,7 @@ def _default(command: str, factor: int) -> list[str]:
     missing = [name for name in colorizer + upscalers if name not in shipped_models()]
     if missing:
         there = ', '.join(shipped_models()) or 'none'
-        raise ValueError(
+        raise UserError(
             f'{command}: no model {missing[0]} ships with this version (there are: {there}); name others with --model'
         )
     return colorizer + upscalers
@@ -76,5 +69,5 @@ def _take_apart(factor: int) -> list[int]:
             steps.append(step)
             rest //= step
     if rest != 1 or factor < 2:
-        raise ValueError(f'--factor {factor}: must be a product of 2s and 3s (2, 3, 4, 6, 8, 12)')
+        raise UserError(f'--factor {factor}: must be a product of 2s and 3s (2, 3, 4, 6, 8, 12)')
     return steps

@@ -1,28 +1,36 @@
-"""Models applied to a user's files: which ones, where the results go, one after the other, errors one line each."""
+"""Models applied to a user's files, one after the other, errors one line each."""
 
 from __future__ import annotations
 
 import dataclasses
-import glob
+import functools
 import json
+import math
 import os
+import time
+import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from astro_gan.errors import UserError
+from astro_gan.files import atomic, locks
 from astro_gan.files import picture_source as pictures
-from astro_gan.files.paths import printable
+from astro_gan.files.kinds import kind_of
+from astro_gan.files.paths import open_file, printable
 from astro_gan.files.picture_writer import write_picture
-from astro_gan.inference import provenance
-from astro_gan.inference.render import enlarged_window, render
+from astro_gan.inference import provenance, tiling
+from astro_gan.inference.jobs import Job
+from astro_gan.inference.render import TILES, enlarged_window, render
 from astro_gan.model import Model, to_levels
 
 if TYPE_CHECKING:
     from astro_gan.inference.frames import FrameSource
 
-FITS_SUFFIXES = ('.fits', '.fit', '.fts', '.fits.gz', '.fit.gz', '.fits.bz2', '.fit.bz2', '.fits.fz')
+MADE, FINISHED, ELSEWHERE, FAILED = 'made', 'finished', 'elsewhere', 'failed'  # what a file came to
 FORMATS = ('png', 'jpg', 'tif', 'fits')
 SMALLEST = 64  # pixels on a side; networks have nothing to go by in less
 STRETCHES = ('asinh', 'zscale', 'log', 'linear')
@@ -41,6 +49,9 @@ class Settings:
         hdu: FITS extension; None: the science image.
         stretch: of FITS frames, one of STRETCHES.
         conserve: of FITS frames, 'surface_brightness' or 'flux'.
+        mask: of FITS frames, what 1 in a MASK means ('bad', 'good'), or 'ignore'; None: bad, unless that is most of it.
+        allow_mosaic: frames of colour sensors before debayering are taken as gray.
+        ignore_checksum: frames that do not agree with their DATASUM are read.
         format: one of FORMATS; None: the input's.
         tile: pixels of the input on a side of a tile; None: the default.
         overwrite: replace outputs that are there.
@@ -54,6 +65,9 @@ class Settings:
     hdu: str | None = None
     stretch: str = 'asinh'
     conserve: str = 'surface_brightness'
+    mask: str | None = None
+    allow_mosaic: bool = False
+    ignore_checksum: bool = False
     format: str | None = None
     tile: int | None = None
     overwrite: bool = False
@@ -63,128 +77,81 @@ class Settings:
     def deciding(self) -> dict[str, Any]:
         """Those that decide the output's values."""
         names = ('allow_color', 'reduction', 'hdu', 'stretch', 'conserve', 'format')
-        saturation = {} if self.saturation == 1.0 else {'saturation': self.saturation}  # newer than many results
-        return {name: getattr(self, name) for name in names} | saturation
-
-
-def find_jobs(inputs: Iterable[str], out: Path, format: str | None) -> list[tuple[str, Path]]:
-    """Input files with their outputs: `m51.png` -> `OUT/m51.png`, a folder's files with their subfolders.
-
-    Raises:
-        ValueError: nothing there, or two inputs with one output; one line.
-    """
-    jobs: list[tuple[str, Path]] = []
-    for name in inputs:
-        for path, below in _expand(name, out):
-            jobs.append((path, out / below / _output_name(path, format)))
-    sources: dict[Path, str] = {}
-    for path, target in dict(jobs).items():  # a file that was named twice counts once
-        key = Path(os.path.abspath(target))
-        if key in sources:
-            raise ValueError(f'{printable(path)} and {printable(sources[key])} would both become {printable(target)}')
-        if os.path.exists(target) and os.path.samefile(path, target):
-            raise ValueError(f'{printable(path)}: its output would replace it; choose another folder than {out}')
-        sources[key] = path
-    return list(dict(jobs).items())
-
-
-def _expand(name: str, out: Path) -> list[tuple[str, str]]:
-    """Files that an argument stands for, each with its folder relative to a folder that was named; never results."""
-    if os.path.isdir(name):
-        found = []
-        for folder, folders, files in os.walk(name):
-            folders[:] = sorted(
-                f for f in folders if not (f.startswith('.') or _is_below(os.path.join(folder, f), out))
-            )
-            below = os.path.relpath(folder, name)
-            found += [
-                (os.path.join(folder, file), '' if below == '.' else below)
-                for file in sorted(files)
-                if not file.startswith('.') and _is_image_name(file)
-            ]
-        if not found:
-            raise ValueError(f'{printable(name)}: no JPEG, PNG, TIFF or FITS file in this folder')
-        return found
-    if not os.path.lexists(name) and glob.has_magic(name):
-        matches = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
-        if not matches:
-            raise ValueError(f'{printable(name)}: no file matches')
-        return [(path, '') for path in matches]
-    return [(name, '')]
-
-
-def _is_below(path: str, folder: Path) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
-
-
-def _is_image_name(file: str) -> bool:
-    lower = file.lower()
-    return lower.endswith(FITS_SUFFIXES) or os.path.splitext(lower)[1] in pictures.SUFFIXES
-
-
-def _output_name(path: str, format: str | None) -> str:
-    name = os.path.basename(path)
-    fits_suffix = next((s for s in sorted(FITS_SUFFIXES, key=len, reverse=True) if name.lower().endswith(s)), None)
-    stem = name[: -len(fits_suffix)] if fits_suffix else os.path.splitext(name)[0]
-    if format:
-        return f'{stem}.{format}'
-    return f'{stem}.fits' if fits_suffix else name
+        newer = ('saturation', 'mask', 'allow_mosaic', 'ignore_checksum')  # than many results
+        changed = [name for name in newer if getattr(self, name) != getattr(Settings, name)]
+        return {name: getattr(self, name) for name in (*names, *changed)}
 
 
 def estimate_megapixels(path: str) -> float:
     """About how many megapixels a file has, from its header; 0 if it cannot be told."""
     try:
-        if _is_fits(path):
+        kind = kind_of(path)
+        if kind == 'fits':
             return os.path.getsize(path) / 4e6  # most are plain float32
-        source = pictures.open_picture(path, maximum_pixels=2**62)
-        return source.height * source.width / 1e6
+        if not kind:
+            return 0.0
+        height, width = pictures.picture_size(path)
+        return height * width / 1e6
     except (ValueError, OSError):
         return 0.0
 
 
-def _is_fits(path: str) -> bool:
-    """Whether a file is FITS; astropy is imported (half a second) only if it is no picture."""
-    if pictures.is_picture(path):
-        return False
-    from astro_gan.files.fits import is_fits
-
-    return is_fits(path)
-
-
 def apply_files(
     model: Model,
-    jobs: list[tuple[str, Path]],
+    jobs: list[Job],
     settings: Settings,
     *,
     fail: Callable[[str], None],
     progress: Progress,
     start: Start = lambda source, megapixels: None,
     log: Callable[[str], None] = print,
-) -> tuple[int, int, int]:
+) -> Counter[str]:
     """Apply a model to files; a file that fails does not stop the others.
 
     Args:
-        fail: is told one line for each file that fails.
+        fail: is told one line for each file that fails, or, if the program itself has failed, where.
         progress: is told the megapixels that have been made.
         start: is told each input, as it is opened, and how many megapixels it will make.
         log: is told other things worth knowing.
 
     Returns:
-        How many were made, found finished, and failed.
+        How many were MADE, FINISHED before, made ELSEWHERE, and FAILED.
     """
-    made = finished = failed = 0
+    since = time.time()
+    remove_stale({target.parent for _, target in jobs}, log)
+    counts: Counter[str] = Counter()
     for source, target in jobs:
         try:
-            if apply_file(model, source, target, settings, progress=progress, start=start, log=log):
-                made += 1
-            else:
-                finished += 1
-        except (ValueError, OSError, RuntimeError, MemoryError) as error:  # RuntimeError: the device is out of memory
-            failed += 1
-            line = ' '.join((str(error) or 'out of memory').split())
-            names = (printable(source), printable(target), os.path.basename(target))
-            fail(line if any(name in line for name in names) else f'{printable(source)}: {line}')
-    return made, finished, failed
+            outcome = apply_file(model, source, target, settings, progress=progress, start=start, log=log, since=since)
+        except Exception as error:
+            outcome = FAILED
+            fail(explain(error, source, target))
+        counts[outcome] += 1
+    return counts
+
+
+def remove_stale(folders: Iterable[Path], log: Callable[[str], None]) -> None:
+    """Remove what killed runs have left in the folders of results."""
+    for folder in sorted(folders):
+        locks.remove_unclaimed(folder)
+        removed = atomic.remove_stale(folder)
+        if removed:
+            log(
+                f'{printable(folder)}: removed {removed} unfinished file{"s" * (removed != 1)} of a run that was killed'
+            )
+
+
+def explain(error: Exception, source: str, target: Path) -> str:
+    """What to tell a user of an error: a line that names the file, or the traceback of a bug."""
+    name = printable(source)
+    if tiling.out_of_memory(error):
+        line = f'out of memory; --tile with fewer pixels than {TILES["cpu"]} needs less'
+    elif isinstance(error, ValueError | OSError):
+        line = ' '.join(str(error).split())
+    else:
+        return f'{name}: a fault of this program:\n{"".join(traceback.format_exception(error))}'
+    names = (name, printable(target), os.path.basename(target))
+    return line if any(name in line for name in names) else f'{name}: {line}'
 
 
 def apply_file(
@@ -196,40 +163,67 @@ def apply_file(
     progress: Progress = lambda megapixels: None,
     start: Start = lambda source, megapixels: None,
     log: Callable[[str], None] = print,
-) -> bool:
-    """Apply a model to one file; False if `settings.resume` finds it finished.
+    since: float = math.inf,
+) -> str:
+    """Apply a model to one file: MADE, FINISHED if `settings.resume` finds it so, ELSEWHERE if another run makes it.
+
+    The output and the description beside it are one: whatever a crash leaves of them, a run with `settings.resume`
+    makes whole.
+
+    Args:
+        since: when this run began, in seconds of `time.time`; what has been finished since then another run has made.
 
     Raises:
-        ValueError: the input cannot be used; one line that names it.
-        OSError: the output exists already or cannot be written.
+        UserError: the input cannot be used, or the output exists already; one line that names it.
+        OSError: the output cannot be written.
     """
     name = printable(source)
-    if not os.path.lexists(source):
-        raise ValueError(f'{name}: no such file')
-    fits_input = _is_fits(source)
+    with open_file(source):
+        kind = kind_of(source)
+    fits_input = kind == 'fits'
     to_fits = settings.format == 'fits' or (settings.format is None and fits_input)
     opened = _open(model, source, settings, fits_input=fits_input, upright=not to_fits)
     if to_fits and not fits_input:
-        raise ValueError(f'{name}: a picture has no data values to write as FITS; choose another --format')
+        raise UserError(f'{name}: a picture has no data values to write as FITS; choose another --format')
     if min(opened.height, opened.width) < SMALLEST:
-        raise ValueError(f'{name}: {opened.width}x{opened.height} pixels; at least {SMALLEST}x{SMALLEST} are needed')
+        raise UserError(f'{name}: {opened.width}x{opened.height} pixels; at least {SMALLEST}x{SMALLEST} are needed')
+    notes = list(getattr(opened, 'notes', ()))
+    for note in notes:
+        log(f'{name}: {note}')
     megapixels = model.factor**2 * opened.height * opened.width / 1e6
     start(source, megapixels)
-    more = {'stretch': dataclasses.asdict(opened.stretch)} if fits_input else {}
-    made = provenance.describe(model, source, settings.deciding(), **more)
-    if settings.resume and provenance.is_finished(target, made):
-        progress(megapixels)
-        return False
-    if target.exists() and not settings.overwrite:
-        hint = '; it was made otherwise' if settings.resume else ''
-        raise FileExistsError(f'{printable(target)}: exists already{hint}; --overwrite replaces it')
-    if not settings.overwrite and provenance.sidecar(target).exists():
-        raise FileExistsError(f'{printable(provenance.sidecar(target))}: exists already; --overwrite replaces it')
+    more = {'stretch': dataclasses.asdict(opened.stretch), 'hdu': opened.frame.hdu} if fits_input else {}
+    made = provenance.describe(model, source, settings.deciding(), notes=notes, **more)
+    if target.is_dir():
+        raise UserError(f'{printable(target)}: is a folder, and the output would have its name')
     target.parent.mkdir(parents=True, exist_ok=True)
-    write = _write_fits if to_fits else _write_picture
-    write(model, opened, target, settings, made, progress, log)
-    provenance.write_sidecar(target, made)
-    return True
+    with locks.claimed(target) as ours:
+        state = provenance.state(target, made) if ours else ''
+        elsewhere = not ours or (state == provenance.FINISHED and _finished_at(target) >= since)
+        if elsewhere or (settings.resume and state == provenance.FINISHED):
+            progress(megapixels)
+            return ELSEWHERE if elsewhere else FINISHED
+        if not settings.overwrite:
+            _check_free(target, state, settings.resume)
+        untold = state == provenance.UNTOLD and not settings.overwrite
+        seal = functools.partial(provenance.seal_same if untold else provenance.seal, target, made)
+        write = _write_fits if to_fits else _write_picture
+        write(model, opened, target, settings, made, seal, progress, log)
+    return MADE
+
+
+def _finished_at(target: Path) -> float:
+    return provenance.sidecar(target).stat().st_mtime
+
+
+def _check_free(target: Path, state: str, resume: bool) -> None:
+    """UserError unless there is nothing, or what `resume` makes whole."""
+    if state == provenance.NOTHING or (resume and state in (provenance.STALE, provenance.UNTOLD)):
+        return
+    path = target if os.path.lexists(target) else provenance.sidecar(target)
+    ways = {provenance.FINISHED: '--resume keeps it, ', provenance.STALE: '--resume completes it, '}
+    hint = 'it was made otherwise; ' if resume else ways.get(state, '')
+    raise UserError(f'{printable(path)}: exists already; {hint}--overwrite replaces it')
 
 
 def _open(model: Model, source: str, settings: Settings, *, fits_input: bool, upright: bool) -> Any:
@@ -242,6 +236,11 @@ def _open(model: Model, source: str, settings: Settings, *, fits_input: bool, up
             stretch=settings.stretch,
             upright=upright,
             maximum_pixels=settings.maximum_pixels,
+            gray=model.channels == 1,
+            allow_color=settings.allow_color,
+            mask=settings.mask,
+            allow_mosaic=settings.allow_mosaic,
+            ignore_checksum=settings.ignore_checksum,
         )
     picture = pictures.open_picture(source, maximum_pixels=settings.maximum_pixels)
     return picture.to_gray(allow_color=settings.allow_color) if model.channels == 1 else picture
@@ -253,6 +252,7 @@ def _write_fits(
     target: Path,
     settings: Settings,
     made: dict[str, Any],
+    seal: Callable[[Path], None],
     progress: Progress,
     log: Callable[[str], None],
 ) -> None:
@@ -261,10 +261,11 @@ def _write_fits(
 
     factor = model.factor
     shape: tuple[int, ...] = (factor * source.height, factor * source.width)
-    shape = (3, *shape) if model.channels == 1 else shape
+    shape = (3, *shape) if model.channels == 1 or source.channels == 3 else shape
     header = frames.output_header(source, shape, factor, made | {'conserve': settings.conserve})
     top = 0
-    with open_writer(target, shape, header, overwrite=settings.overwrite) as write:
+    extensions = frames.color_extensions(header) if len(shape) == 3 else ()
+    with open_writer(target, shape, header, extensions=extensions, overwrite=True, seal=seal) as write:
         for strip in _render(model, source, settings, log):
             for first in range(0, len(strip), 64 * factor):  # in float64, so a few rows at a time
                 planes = frames.to_data(source, strip[first : first + 64 * factor], top, factor, settings.conserve)
@@ -290,6 +291,7 @@ def _write_picture(
     target: Path,
     settings: Settings,
     made: dict[str, Any],
+    seal: Callable[[Path], None],
     progress: Progress,
     log: Callable[[str], None],
 ) -> None:
@@ -320,9 +322,10 @@ def _write_picture(
         dtype,
         strips(),
         like=like,
-        comment=json.dumps(made),
+        comment=json.dumps(made, allow_nan=False),
         notice=provenance.NOTICE,
         software=provenance.SOFTWARE,
+        seal=seal,
     )
 
 

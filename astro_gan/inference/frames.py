@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
 from scipy import ndimage
 
+from astro_gan.errors import UserError
 from astro_gan.files.fits import Frame, Stretch, choose_stretch, enlarged_header, read_frame
+from astro_gan.files.fits_open import COLORS
+from astro_gan.files.frame import mosaic_pattern
 from astro_gan.files.paths import printable
-from astro_gan.files.picture_source import too_large
 
 CONSERVE = ('surface_brightness', 'flux')
 _REACH = 16  # pixels over which a neighbour's value fills a missing pixel; beyond it is black
+_LUMINANCE = (0.2126, 0.7152, 0.0722)  # of linear red, green and blue (ITU-R BT.709)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,74 +30,126 @@ class FrameSource:
         path: as the user named it.
         frame: data, bad pixels and header.
         stretch: what takes its values to [0, 1], unclipped.
-        upright: rows from the top of the sky picture, as picture files have them; FITS begins at the bottom.
+        turned: rows from the last to the first.
+        notes: lines that a user should see.
     """
 
     path: str
     frame: Frame
     stretch: Stretch
-    upright: bool = False
-    channels: int = 1
+    turned: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def height(self) -> int:
-        return self.frame.data.shape[0]
+        return self.frame.height
 
     @property
     def width(self) -> int:
-        return self.frame.data.shape[1]
+        return self.frame.width
+
+    @property
+    def channels(self) -> int:
+        return self.frame.planes
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """A window, float32 `[height, width, 1]`; missing and bad pixels have their nearest neighbour's value.
+        """A window, float32 `[height, width, channels]`; missing and bad pixels have their nearest neighbour's value.
 
         What fills a pixel depends on its surroundings alone, so all windows agree.
         """
         rows, columns = self._rows(top, height, _REACH), slice(max(0, left - _REACH), left + width + _REACH)
-        values = self.stretch.apply(self.frame.data[rows, columns])
-        missing = ~np.isfinite(values)
-        if self.frame.bad is not None:
-            missing |= self.frame.bad[rows, columns]
-        if missing.any():
-            distance, nearest = ndimage.distance_transform_edt(missing, return_indices=True)
-            filled = np.where(distance > _REACH, 0.0, values[tuple(nearest)]) if not missing.all() else 0.0
-            values = np.where(missing, filled, values).astype(np.float32)
-        inner = self._rows(top, height, 0)
-        values = values[inner.start - rows.start :][:height, left - columns.start :][:, :width]
-        return self._turned(values)[..., None]
+        bad = None if self.frame.bad is None else self.frame.bad[rows, columns]
+        planes = self.frame.data[..., rows, columns].reshape(self.channels, rows.stop - rows.start, -1)
+        inner = self._rows(top, height, 0).start - rows.start
+        window = np.empty((height, width, self.channels), np.float32)
+        for channel, plane in enumerate(planes):
+            values = _filled(self.stretch.apply(plane), bad)
+            window[..., channel] = self._turned(values[inner:][:height, left - columns.start :][:, :width])
+        return window
 
     def rows(self, top: int, height: int) -> tuple[np.ndarray, np.ndarray]:
-        """Whole rows of the frame: data values float32 `[height, W]`, and which pixels are flagged as bad."""
+        """Whole rows: data values float32 `[channels, height, W]`, and which are flagged as bad, `[height, W]`."""
         rows = self._rows(top, height, 0)
-        data = np.asarray(self.frame.data[rows], np.float32)
-        bad = np.zeros(data.shape, bool) if self.frame.bad is None else self.frame.bad[rows]
+        data = np.asarray(self.frame.data[..., rows, :], np.float32).reshape(self.channels, height, self.width)
+        bad = np.zeros(data.shape[1:], bool) if self.frame.bad is None else self.frame.bad[rows]
         return self._turned(data), self._turned(bad)
 
     def _rows(self, top: int, height: int, margin: int) -> slice:
         """Rows of the array that a window's rows are."""
-        first = self.height - top - height if self.upright else top
+        first = self.height - top - height if self.turned else top
         return slice(max(0, first - margin), min(self.height, first + height + margin))
 
     def _turned(self, rows: np.ndarray) -> np.ndarray:
-        return rows[::-1] if self.upright else rows
+        return rows[..., ::-1, :] if self.turned else rows
+
+
+def _to_gray(frame: Frame, name: str, allow_color: bool) -> Frame:
+    """The frame in one plane: of colours the luminance, unless all planes are the same."""
+    red, green, blue = frame.data
+    if np.array_equal(red, green, equal_nan=True) and np.array_equal(blue, green, equal_nan=True):
+        return dataclasses.replace(frame, data=green)
+    if not allow_color:
+        raise UserError(f'{name}: is in colour, and gray is meant; --allow-color makes it gray first')
+    gray = np.zeros(green.shape, np.float32)
+    for weight, plane in zip(_LUMINANCE, (red, green, blue), strict=True):
+        gray += np.float32(weight) * np.asarray(plane, np.float32)
+    return dataclasses.replace(frame, data=gray, notes=(*frame.notes, 'in colour; its luminance is taken as gray'))
+
+
+def _filled(values: np.ndarray, bad: np.ndarray | None) -> np.ndarray:
+    """Stretched values `[h, w]` with their nearest neighbour's where they are missing or bad, 0 far from any."""
+    missing = ~np.isfinite(values) if bad is None else ~np.isfinite(values) | bad
+    if not missing.any():
+        return values
+    distance, nearest = ndimage.distance_transform_edt(missing, return_indices=True)
+    filled = np.where(distance > _REACH, 0.0, values[tuple(nearest)]) if not missing.all() else 0.0
+    return np.where(missing, filled, values).astype(np.float32)
 
 
 def open_frame(
-    path: str | os.PathLike[str], *, hdu: str | None, stretch: str, upright: bool, maximum_pixels: int
+    path: str | os.PathLike[str],
+    *,
+    stretch: str,
+    upright: bool,
+    maximum_pixels: int,
+    gray: bool = False,
+    allow_color: bool = False,
+    hdu: str | None = None,
+    mask: str | None = None,
+    allow_mosaic: bool = False,
+    ignore_checksum: bool = False,
 ) -> FrameSource:
     """Read a frame and choose its stretch.
 
+    Args:
+        stretch: see `choose_stretch`.
+        upright: rows from the top of the picture, as picture files have them; otherwise as they are.
+        gray: one plane is wanted; of colours, if `allow_color`, it is the luminance.
+        allow_mosaic: take the pixels of a colour sensor, each behind its own filter, as gray.
+        hdu, mask, ignore_checksum, maximum_pixels: see `read_frame`.
+
     Raises:
-        ValueError: no such frame, none with two values to tell apart, or one that is too large; one line.
+        UserError: no such frame, none with two values to tell apart, one that is too large, in colour or a mosaic and
+            not allowed to be; one line.
     """
     name = printable(path)
-    frame = read_frame(path, hdu=hdu)
-    if frame.data.size > maximum_pixels:
-        raise ValueError(f'{name}: {too_large(frame.data.shape[0], frame.data.shape[1], maximum_pixels)}')
+    frame = read_frame(path, hdu=hdu, mask=mask, ignore_checksum=ignore_checksum, maximum_pixels=maximum_pixels)
+    if gray and frame.planes == 3:
+        frame = _to_gray(frame, name, allow_color)
+    notes = [*frame.notes]
+    pattern = mosaic_pattern(frame.header) if frame.planes == 1 else None
+    if pattern and not allow_mosaic:
+        raise UserError(
+            f'{name}: a {pattern} mosaic, every pixel behind a filter of its own, is no gray picture; debayer it '
+            'first, or --allow-mosaic takes it as gray'
+        )
+    if pattern:
+        notes.append(f'a {pattern} mosaic, taken as gray')
     try:
         chosen = choose_stretch(frame.data, stretch, bad=frame.bad)
     except ValueError as error:
-        raise ValueError(f'{name}: {error}') from None
-    return FrameSource(name, frame, chosen, upright)
+        raise UserError(f'{name}: {error}') from None
+    return FrameSource(name, frame, chosen, upright and not frame.first_row_is_top, tuple(notes))
 
 
 def to_data(source: FrameSource, strip: np.ndarray, top: int, factor: int, conserve: str) -> np.ndarray:
@@ -105,20 +161,22 @@ def to_data(source: FrameSource, strip: np.ndarray, top: int, factor: int, conse
         top: the strip's first row in the output.
         factor: enlargement.
         conserve: 'surface_brightness' (values per pixel stay) or 'flux' (sums over an area stay: values / factor^2).
-            Of a gray frame this is exact: the mean, or the sum, over each input pixel is what it was.
+            Where no colour is added this is exact: the mean, or the sum, over each input pixel is what it was.
 
     Returns:
         float32 `[C, rows, W]`, NaN where the input has no number.
     """
     planes = source.stretch.invert(np.moveaxis(strip, -1, 0))
     first, last = top // factor, (top + strip.shape[0]) // factor
-    if factor > 1 and len(planes) == 1:
-        _conserve(planes[0], *source.rows(first, last - first), factor)
+    data, bad = source.rows(first, last - first)
+    if factor > 1 and len(planes) == len(data):
+        for plane, values in zip(planes, data, strict=True):
+            _conserve(plane, values, bad, factor)
     if conserve == 'flux':
         planes /= np.float32(factor**2)
-    missing = ~np.isfinite(source.rows(first, last - first)[0])
+    missing = np.broadcast_to(~np.isfinite(data), (len(planes), *data.shape[1:]))
     if missing.any():
-        planes[:, missing.repeat(factor, axis=0).repeat(factor, axis=1)] = np.nan
+        planes[missing.repeat(factor, axis=1).repeat(factor, axis=2)] = np.nan
     return planes
 
 
@@ -141,15 +199,31 @@ def output_header(source: FrameSource, shape: tuple[int, ...], factor: int, made
     """
     header = enlarged_header(source.frame.header, factor, shape)
     header.extend(source.stretch.to_cards(), update=True)
-    header['AGMODEL'] = (ascii(made['model'])[1:41], 'model, AGHASH: its SHA-256')
-    header['AGHASH'] = made['weights_sha256'][:64]  # no room for a comment
+    header['AGMODEL'] = (_ascii(made['model'])[:40], 'AGHASH: SHA-256 of its weights')
+    for number, digest in enumerate(made['weights_sha256'].split('+'), 1):
+        header['AGHASH' if number == 1 else f'AGHASH{number}'] = digest  # no room for a comment
     header['AGFACTOR'] = (factor, 'enlargement')
     header['AGVERS'] = (made['software'], 'program')
     header['AGNOTICE'] = (made['notice'], '')
     if factor > 1:
         header['AGCONSRV'] = (made['conserve'], 'what the enlargement keeps')
     if len(shape) == 3:
-        header['AGPLANES'] = ('red, green, blue', 'meaning of the third axis')
-    for line in made['history']:
-        header.add_history(line)
+        header['AGPLANES'] = ('red, green, blue', 'meaning of the planes')
+    for line in (*made['history'], *source.notes):
+        header.add_history(_ascii(line))
     return header
+
+
+def color_extensions(header: fits.Header) -> tuple[str, ...]:
+    """Names of the extensions that a coloured frame has to be written in; none: three planes of one image are read.
+
+    Coordinates with SIP distortion are defined for images of two axes only.
+    """
+    return COLORS if any(re.fullmatch('[AB]_ORDER', keyword) for keyword in header) else ()
+
+
+def _ascii(line: str) -> str:
+    """Text that a FITS card can hold: other letters as their escapes."""
+    return (
+        ''.join(letter if letter.isprintable() else ' ' for letter in line).encode('ascii', 'backslashreplace').decode()
+    )

@@ -10,7 +10,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,9 @@ import numpy as np
 from PIL import Image
 
 from astro_gan.color import fit_gamut, lab_to_rgb, lightness
+from astro_gan.errors import UserError
 from astro_gan.inference import tiling
-
-if TYPE_CHECKING:
-    from astro_gan.model import Network
+from astro_gan.inference.network import Network
 
 # Pixels of the input on a side of a tile, for networks with a receptive field. A GPU wants more at a time.
 TILES = {'cpu': 256, 'gpu': 768}
@@ -101,8 +100,14 @@ def render(
 
     Yields:
         float32 `[rows, factor width, C]`, top to bottom: C is 1 if a gray image stays gray, otherwise 3.
+
+    Raises:
+        UserError: a tile below 1.
     """
-    tile = tile or TILES.get(jax.default_backend(), TILES['cpu'])
+    if tile is None:
+        tile = TILES.get(jax.default_backend(), TILES['cpu'])
+    elif not isinstance(tile, int | np.integer) or tile < 1:
+        raise UserError(f'tile {tile!r}: must be a whole number of pixels, 1 or more; leave it out for the default')
     read, channels = source.read, source.channels
     first, rest = networks[0], networks
     if first.colorizes:
@@ -187,7 +192,16 @@ def _slice(pixels: np.ndarray, top: int, left: int, height: int, width: int) -> 
 
 @functools.lru_cache(maxsize=4)
 def _chroma_network(network: Network) -> tuple[tiling.Apply, int]:
-    return tiling.on_devices(network.chroma, network.variables)
+    apply, batch = tiling.on_devices(network.chroma, network.variables)
+    multiple = network.generator.multiple
+
+    def padded(images: np.ndarray) -> np.ndarray:
+        """The network repeats the last row and column up to a multiple; done here, many sizes are compiled as one."""
+        height, width = images.shape[1:3]
+        filled = np.pad(images, ((0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)), mode='edge')
+        return apply(filled)[:, :height, :width]
+
+    return padded, batch
 
 
 @functools.lru_cache(maxsize=4)

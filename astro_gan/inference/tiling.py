@@ -2,8 +2,9 @@
 
 A convolutional network sees only so far: an output pixel depends on the input within its receptive field. A window that
 reaches that far beyond the tile (the halo) therefore gives the tile the same values as the whole image does. At the
-image's own border a window ends with the image, so that the network pads there exactly as it pads the whole. All
-windows of an image have one shape: the network is compiled once.
+image's own border a window ends with the image, so that the network pads there exactly as it pads the whole.
+
+All windows of an image have one shape, and images of many sizes share a few shapes: a network is compiled for those.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 SMALLEST_TILE = 16  # where shrinking for want of memory ends
 _STRIP_BYTES = 2**28  # of a strip of output: very wide images get flatter tiles
-# Compiled networks that are kept, ten megabytes each: small images of a thousand sizes want as many.
-_MOST_SHAPES = 32
+_MOST_SHAPES = 32  # compiled networks that are kept, ten megabytes each
+# Pixels on a side of the windows in which images are done that are smaller than the usual one.
+SIDES = (64, 96, 128, 192, 256)
 
 Read = Callable[[int, int, int, int], np.ndarray]  # top, left, height, width -> [height, width, C]
 Apply = Callable[[np.ndarray], np.ndarray]  # [n, h, w, C] -> [n, factor h, factor w, C']
@@ -34,36 +36,58 @@ class Span(NamedTuple):
     size: int  # of the window
 
 
-def span(start: int, size: int, tile: int, halo: int) -> Span:
-    """The tile that starts at `start` of an axis with `size` pixels, and a window that shows it all that it needs."""
-    window_size = min(size, tile + 2 * halo)
-    window = min(max(start - halo, 0), size - window_size)
-    return Span(start, min(start + tile, size), window, window_size)
+def span(start: int, size: int, window: int, halo: int) -> Span:
+    """The tile that starts at `start` of an axis with `size` pixels: all that a window shows with its surroundings."""
+    window = min(size, window)
+    begin = min(max(start - halo, 0), size - window)
+    return Span(start, size if begin + window == size else begin + window - halo, begin, window)
 
 
-def spans(size: int, tile: int, halo: int) -> list[Span]:
+def spans(size: int, window: int, halo: int) -> list[Span]:
     """All tiles along one axis."""
-    return [span(start, size, tile, halo) for start in range(0, size, tile)]
+    found = [span(0, size, window, halo)]
+    while found[-1].stop < size:
+        found.append(span(found[-1].stop, size, window, halo))
+    return found
+
+
+def window_shape(height: int, width: int, tile: int, halo: int) -> tuple[int, int]:
+    """Height and width of the windows for an image: one shape for large images, a few for all smaller ones.
+
+    An image that is smaller than the usual window, `tile + 2 halo`, is done in squares of one of SIDES, overlapping
+    where it needs several: the side that computes the fewest pixels. One that is too small for that is one window.
+    """
+    usual, shorter = tile + 2 * halo, min(height, width)
+    if shorter >= usual:
+        return usual, usual
+
+    def count(size: int, side: int) -> int:
+        return 1 if size == side else -(-(size - 2 * halo) // (side - 2 * halo))
+
+    sides = [side for side in SIDES if side <= min(shorter, usual) and (side > 2 * halo or side == height == width)]
+    if not sides:
+        return min(height, usual), min(width, usual)
+    side = min(sides, key=lambda side: count(height, side) * count(width, side) * side**2)
+    return side, side
 
 
 def on_devices(forward: Callable[[Any, jax.Array], jax.Array], variables: Any) -> tuple[Apply, int]:
     """A function of numpy batches that runs `forward` on all local devices, and how many images it wants at a time.
 
-    Fewer images are filled up, for one shape is compiled once.
+    Fewer images are filled up, for one shape is compiled once. What is compiled is kept here, not among the caller's
+    own functions, and goes with this one.
     """
     devices = jax.local_devices()
     replicated = jax.device_put(variables, NamedSharding(Mesh(np.array(devices), 'tiles'), PartitionSpec()))
     parallel = jax.pmap(forward, in_axes=(None, 0), devices=devices)
 
-    shapes: set[tuple[int, ...]] = set()
+    @functools.lru_cache(_MOST_SHAPES)
+    def compiled(shape: tuple[int, ...]) -> Callable[[Any, np.ndarray], jax.Array]:
+        return parallel.lower(replicated, jax.ShapeDtypeStruct((len(devices), 1, *shape), np.float32)).compile()
 
     def apply(images: np.ndarray) -> np.ndarray:
-        shapes.add(images.shape[1:])
-        if len(shapes) > _MOST_SHAPES:
-            jax.clear_caches()
-            shapes.clear()
-        filled = images[np.arange(len(devices)) % len(images)]
-        return np.asarray(parallel(replicated, filled[:, None]))[: len(images), 0]
+        filled = images[np.arange(len(devices)) % len(images)].astype(np.float32, copy=False)
+        return np.asarray(compiled(images.shape[1:])(replicated, filled[:, None]))[: len(images), 0]
 
     return apply, len(devices)
 
@@ -96,11 +120,13 @@ def strips(
         float32 `[factor rows, factor width, C']`.
     """
     row = 0
+    flat = max(SMALLEST_TILE, _STRIP_BYTES // (4 * 3 * factor**2 * width))
     while row < height:
-        flat = max(SMALLEST_TILE, _STRIP_BYTES // (4 * 3 * factor**2 * width))
-        rows = span(row, height, min(tile, flat), halo)
+        window_height, window_width = window_shape(height, width, tile, halo)
+        rows = span(row, height, min(window_height, flat + 2 * halo), halo)
+        rows = rows._replace(stop=min(rows.stop, row + flat))
         try:
-            yield _strip(apply, read, rows, spans(width, tile, halo), factor, batch)
+            yield _strip(apply, read, rows, spans(width, window_width, halo), factor, batch)
         except (jax.errors.JaxRuntimeError, MemoryError) as error:
             if not out_of_memory(error) or tile <= SMALLEST_TILE:
                 raise

@@ -14,6 +14,7 @@ from astro_gan.models.discriminators import SRGANDiscriminator
 from astro_gan.models.edsr import EDSR
 from astro_gan.models.frame_wdsr import FrameWDSR
 from astro_gan.models.lpips import load_lpips, lpips
+from astro_gan.models.msrresnet import MSRResNet
 from astro_gan.models.patch_discriminators import PatchDiscriminator, ResNet50PatchDiscriminator
 from astro_gan.models.resnet import ResNet, load_resnet
 from astro_gan.models.resnet_unet import ResNetUNet
@@ -25,6 +26,7 @@ from astro_gan.models.wdsr import WDSR
 
 GENERATORS: dict[str, type[nn.Module]] = {
     'srresnet': SRResNet,
+    'msrresnet': MSRResNet,
     'edsr': EDSR,
     'wdsr': WDSR,
     'frame_wdsr': FrameWDSR,
@@ -44,6 +46,7 @@ __all__ = [
     'GENERATORS',
     'WDSR',
     'FrameWDSR',
+    'MSRResNet',
     'PatchDiscriminator',
     'ResNet',
     'ResNet50PatchDiscriminator',

@@ -94,15 +94,17 @@ class PReLU(nn.Module):
         return jnp.where(x >= 0, x, slope * x)
 
 
-def batch_norm(*, train: bool, dtype: Any, axis_name: str | None, name: str | None = None):
-    """Batch normalisation with PyTorch's defaults: momentum 0.9 (torch's 0.1), epsilon 1e-5.
+def batch_norm(
+    *, train: bool, dtype: Any, axis_name: str | None, name: str | None = None, epsilon: float = 1e-5
+) -> nn.BatchNorm:
+    """Batch normalisation with PyTorch's defaults: momentum 0.9 (torch's 0.1), epsilon 1e-5 (Keras has 1e-3).
 
     `axis_name` is the pmap axis over which the statistics are averaged.
     """
     return nn.BatchNorm(
         use_running_average=not train,
         momentum=0.9,
-        epsilon=1e-5,
+        epsilon=epsilon,
         dtype=dtype,
         axis_name=axis_name,
         name=name,

@@ -34,6 +34,8 @@ class SRResNet(nn.Module):
       features, blocks: the paper's 64 x 16 has 1,550,659 parameters at x4.
       bicubic_start: the fresh network is bicubic upsampling: that is added to the output (without
         parameters), and the last convolution starts turned down.
+      norm_epsilon: of the batch normalisation; Keras's is 1e-3.
+      tanh: end with tanh, as the published Keras network (krasserm/super-resolution) does.
       back_projection: end with `layers.back_project`: the output, made smaller again, is close to the input.
       axis_name: the pmap axis over which batch statistics are averaged, or None.
       dtype: of the arithmetic, except the last convolution's, which makes the pixels: float32.
@@ -45,6 +47,8 @@ class SRResNet(nn.Module):
     features: int = 64
     blocks: int = 16
     bicubic_start: bool = False
+    norm_epsilon: float = 1e-5
+    tanh: bool = False
     back_projection: bool = False
     axis_name: str | None = None
     dtype: Any = jnp.float32
@@ -69,7 +73,8 @@ class SRResNet(nn.Module):
             y = self._conv(f'upsample{index}', self.features * stage**2)(y)
             y = PReLU(name=f'upsample{index}_prelu')(pixel_shuffle(y, stage))
         init = scaled_init(QUIET) if self.bicubic_start else KERNEL_INIT
-        y = Conv(3, kernel_size=9, kernel_init=init, name='tail')(y) / 2
+        y = Conv(3, kernel_size=9, kernel_init=init, name='tail')(y)
+        y = (jnp.tanh(y) if self.tanh else y) / 2
         y = y + (bicubic_upsample(x, self.factor) if self.bicubic_start else 0.5)
         return back_project(y, x, self.factor) if self.back_projection else y
 
@@ -78,5 +83,11 @@ class SRResNet(nn.Module):
 
     def _conv_norm(self, x: jax.Array, name: str, index: int, *, train: bool) -> jax.Array:
         x = self._conv(f'{name}_conv{index}')(x)
-        norm = batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name, name=f'{name}_norm{index}')
+        norm = batch_norm(
+            train=train,
+            dtype=self.dtype,
+            axis_name=self.axis_name,
+            name=f'{name}_norm{index}',
+            epsilon=self.norm_epsilon,
+        )
         return norm(x)

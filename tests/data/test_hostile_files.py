@@ -213,11 +213,13 @@ def test_links_are_followed_but_not_in_circles(tmp_path, pixels):
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        (b'file,split\n\xff\xfe,train\n', 'decode'),
+        (b'file,split\n\xff\xfe,train\n', 'not UTF-8 text'),
         (b'file,split\n"a.png,train\n' + b'x' * 200000, 'field'),
         (b'file,split\na\0.png,train\n', 'not a path within|NUL'),
-        (b'', 'no column file and split'),
-        (b'file,split\na.png\n', 'lists no file'),
+        (b'', 'the file is empty'),
+        (b'name,set\n', 'no column file and split'),
+        (b'file,split\na.png\n', 'line 2: not 2 fields'),
+        (b'file,split\na.png,\n', 'lists no file'),
     ],
 )
 def test_broken_manifests(tmp_path, text, message):

@@ -20,6 +20,7 @@ from PIL import Image
 
 from astro_gan import cli
 from astro_gan.fetch import archive, downloads, transport
+from astro_gan.files.manifest import write_table
 from tests.fetch.archive_server import DATASETS, DEC, RA, ArchiveServer, noise, picture, votable
 
 COLUMNS = [
@@ -581,7 +582,7 @@ def test_manifest_of_others_is_left_alone(press, server, tmp_path, capsys):
     assert 'not a manifest of astro-gan fetch' in capsys.readouterr().err
     assert (tmp_path / 'out' / 'manifest.csv').read_text() == 'file,split\na.jpg,train\n'
     row = dict.fromkeys(COLUMNS, '') | {'file': 'b.jpg', 'status': 'ok', 'note': 'mine, "quoted"'}
-    downloads.write_manifest(tmp_path / 'out' / 'manifest.csv', {'b.jpg': row}, [*COLUMNS, 'note'])
+    write_table(tmp_path / 'out' / 'manifest.csv', [*COLUMNS, 'note'], [row])
     assert press() == 0
     assert [row['note'] for row in manifest(tmp_path / 'out')] == ['mine, "quoted"', '']
 

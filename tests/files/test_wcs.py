@@ -46,6 +46,7 @@ HEADERS = {
     'a diagonal CD': tan(CD1_1=-3e-5, CD2_2=3e-5),
     'TAN by PC': tan(**pc()),
     'PC without CDELT': tan(PC1_1=-1e-5, PC1_2=2e-6, PC2_1=3e-6, PC2_2=1e-5),
+    'CD as it was spelled': tan(CD001001=-3e-5, CD001002=1e-5, CD002001=1.1e-5, CD002002=2.9e-5),
     'CDELT and CROTA': tan(CDELT1=-2e-4, CDELT2=2e-4, CROTA2=33.0),
     'unequal CDELT': tan(CDELT1=-2e-4, CDELT2=5e-4),
     'SIP': tan(**CD, **SIP),
@@ -179,6 +180,43 @@ def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match='NAXIS1 = 120 enlarged 2 times is not 180'):
         enlarged_header(tan(), 2, (240, 180))
     enlarged_header(tan(), 1 / 7, (13, 18))  # 12.9, 17.1: rounding is not a cut
+
+
+def test_sizes_of_a_pixel_change_with_it():
+    """Micrometres and arc seconds per pixel are divided, as numbers, texts or texts with a unit; other scales stay."""
+    header = tan(XPIXSZ=3.76, YPIXSZ=3.76, PIXSCALE='1.463', SECPIX1=-1.463, SECPIX=1.5, SCALE=1.463, PIXSIZE1=9)
+    header.update(PLTSCALE=67.2, XPIXELSZ=15.0, XORGSUBF=10, FOCALLEN=530.0, XBINNING=2, OBJECT='12 Per')
+    header['PIXSCAL'] = ('0.366 arcsec/px', 'of the camera')
+    header['IM_SCALE'] = (5.2, 'Image scale in arc-secs/pixel')
+    header['SECPIX2'] = (67.2, 'arcsec per mm')
+    header['SCALENSE'] = (1.5, 'factor applied to noise')
+    larger = enlarged_header(header, 2, (180, 240))
+    changed = {
+        'XPIXSZ': 1.88, 'YPIXSZ': 1.88, 'PIXSCALE': '0.7315', 'SECPIX1': -0.7315, 'SECPIX': 0.75, 'SCALE': 0.7315,
+        'PIXSIZE1': 4.5, 'XPIXELSZ': 7.5, 'XORGSUBF': 20, 'PIXSCAL': '0.183 arcsec/px', 'IM_SCALE': 2.6,
+    }  # fmt: skip
+    assert {keyword: larger[keyword] for keyword in changed} == changed
+    same = ('PLTSCALE', 'FOCALLEN', 'XBINNING', 'OBJECT', 'SECPIX2', 'SCALENSE')
+    assert all(larger[keyword] == header[keyword] for keyword in same)
+    header['SCALE'] = (32768.0, 'of the data')
+    assert enlarged_header(header, 2, (180, 240))['SCALE'] == 32768.0
+
+
+def test_sections_and_mosaics_are_left_out():
+    """Parts of a detector in its pixels, however they are named, and the colour filters before them no longer hold."""
+    header = tan(CCDSEC='[1:120,1:90]', DETSEC='[1:120, 1:90]', BIASSEC='[97:100]', MYREGION='[3:7, 4:9]')
+    header.update(BAYERPAT='RGGB', XBAYROFF=0, YBAYROFF=1, COLORTYP='RGGB', SECTOR='[7]')
+    larger = enlarged_header(header, 2, (180, 240))
+    assert set(header) - set(larger) == {
+        *('SIMPLE', 'EXTEND', 'CCDSEC', 'DETSEC', 'BIASSEC', 'MYREGION', 'BAYERPAT', 'XBAYROFF', 'YBAYROFF', 'COLORTYP')
+    } - set(larger)
+    assert larger['SECTOR'] == '[7]'
+
+
+def test_coordinates_in_quotes():
+    """A reference pixel or matrix that was written as text is rescaled too."""
+    larger = enlarged_header(tan(CRPIX1='41.3', CD1_1='-3e-5', CD2_2=3e-5), 2, (180, 240))
+    assert (larger['CRPIX1'], larger['CD1_1'], larger['CD2_2']) == ('82.1', '-1.5e-05', 1.5e-5)
 
 
 def test_real_frames_keep_their_coordinates(real_data, tmp_path):

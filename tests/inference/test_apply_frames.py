@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from astropy.wcs import WCS
 from PIL import Image
 
 from astro_gan.files.stretch import Stretch, choose_stretch
+from astro_gan.inference.frames import open_frame, output_header
 from astro_gan.model import load_model
 
 
@@ -133,6 +135,137 @@ def test_tiles_agree_over_gaps(run, frame, tmp_path):
         assert run('upscale', frame, '--tile', tile, out=tmp_path / str(tile))[0] == 0
     with fits.open(tmp_path / '16/m101.fits') as small, fits.open(tmp_path / '100/m101.fits') as large:
         np.testing.assert_allclose(small[0].data, large[0].data, rtol=1e-3, atol=1e-3)
+
+
+def test_rows_from_the_top(run, tmp_path):
+    """ROWORDER decides what is up in a picture; as FITS the order and the card stay."""
+    data = np.nan_to_num(sky(), nan=10)
+    data[:10, :10] += 300  # in the first row's corner
+    for order in ('TOP-DOWN', 'BOTTOM-UP'):
+        path = tmp_path / f'{order}.fits'
+        fits.writeto(path, data, fits.Header([('ROWORDER', order)]))
+        assert run('upscale', path)[0] == run('colorize', path, '--format', 'png')[0] == 0
+        with Image.open(tmp_path / f'out/{order}.png') as picture:
+            levels = np.asarray(picture.convert('L')).astype(float)
+        rows = slice(9) if order == 'TOP-DOWN' else slice(-9, None)
+        assert levels[rows, :9].mean() > 1.5 * levels[rows, 20:].mean()
+        with fits.open(tmp_path / f'out/{order}.fits') as hdus:
+            assert hdus[0].header['ROWORDER'] == order
+            np.testing.assert_allclose(hdus[0].data.reshape(70, 2, 81, 2).mean((1, 3)), data, rtol=1e-4, atol=0.01)
+
+
+def test_a_mosaic_is_no_gray_picture(run, one_line, tmp_path):
+    """Pixels behind colour filters are refused, or taken as gray when asked; the result claims no pattern."""
+    for number, (cards, pattern) in enumerate((
+        ({'BAYERPAT': 'RGGB', 'XBAYROFF': 0}, 'a RGGB mosaic'),
+        ({'COLORTYP': 'GBRG'}, 'a GBRG mosaic'),
+        ({'XBAYROFF': 1, 'YBAYROFF': 0}, 'a colour filter mosaic'),
+        ({'BAYERPAT': 'NONE', 'XBAYROFF': 0}, None),
+        ({'COLORTYP': 0, 'XBAYROFF': 0}, None),
+    )):  # fmt: skip
+        path = tmp_path / f'{number}.fits'
+        fits.writeto(path, sky(), fits.Header(cards))
+        if pattern:
+            one_line('upscale', path, words=[f'{number}.fits', pattern, '--allow-mosaic'])
+        status, _, err = run('upscale', path, *(['--allow-mosaic'] if pattern else []))
+        assert status == 0
+        assert not pattern or f'{pattern}, taken as gray' in err
+        assert not set(cards) & set(fits.getheader(tmp_path / f'out/{number}.fits'))
+
+
+def test_colour_frames(run, one_line, models, tmp_path):
+    """Three planes go through one stretch and come back as three, each with its own values and gaps."""
+    planes = np.stack([sky(), 2 * sky(seed=1), np.nan_to_num(sky(seed=2), nan=7)])
+    fits.writeto(tmp_path / 'rgb.fits', planes, header())
+    fits.writeto(tmp_path / 'last.fits', np.ascontiguousarray(np.moveaxis(planes, 0, -1)), header())
+    for name in ('rgb', 'last'):
+        assert run('upscale', tmp_path / f'{name}.fits')[0] == 0
+        with fits.open(tmp_path / f'out/{name}.fits') as hdus:
+            data, cards = hdus[0].data.astype(np.float32), hdus[0].header
+        assert data.shape == (3, 140, 162)
+        blocks = data.reshape(3, 70, 2, 81, 2).astype(np.float64)
+        rounding = 1e-6 * np.nanmax(np.abs(blocks))  # of what random weights make
+        np.testing.assert_allclose(blocks.mean((2, 4)), planes, rtol=1e-4, atol=rounding)
+        assert Stretch.from_cards(cards) == choose_stretch(planes)
+        assert cards['AGPLANES'] == 'red, green, blue'
+        before, after = WCS(header()).wcs_pix2world(corners((70, 81)), 0), WCS(cards, naxis=2)
+        assert np.abs(after.wcs_pix2world(corners((140, 162)), 0) - before).max() * 3600 < 1e-6
+    one_line('colorize', tmp_path / 'rgb.fits', words=['rgb.fits: is in colour', '--allow-color'])
+    assert run('colorize', tmp_path / 'rgb.fits', '--allow-color', out=tmp_path / 'color')[0] == 0
+    # What this program wrote it reads again, as colour.
+    one_line('colorize', tmp_path / 'color/rgb.fits', words=['is in colour'])
+    assert run('upscale', tmp_path / 'color/rgb.fits', out=tmp_path / 'both')[0] == 0
+    assert fits.getdata(tmp_path / 'both/rgb.fits').shape == (3, 140, 162)
+
+
+def test_equal_planes_are_gray(run, tmp_path):
+    """A gray frame in three planes is gray: coloured as the one plane is, unasked."""
+    fits.writeto(tmp_path / 'one.fits', sky())
+    fits.writeto(tmp_path / 'three.fits', np.stack([sky()] * 3))
+    for name in ('one', 'three'):
+        assert run('colorize', tmp_path / f'{name}.fits')[0] == 0
+    one, three = (fits.getdata(tmp_path / f'out/{name}.fits') for name in ('one', 'three'))
+    np.testing.assert_array_equal(one, three)
+
+
+def test_coloured_frames_with_distortion(run, tmp_path):
+    """SIP is for two axes: the colours are three extensions that WCS(header) reads, and this program too."""
+    cards = header()
+    cards.update(CTYPE1='RA---TAN-SIP', CTYPE2='DEC--TAN-SIP', A_ORDER=2, B_ORDER=2, A_2_0=1e-4, B_0_2=-2e-4)
+    fits.writeto(tmp_path / 'sip.fits', sky(), cards)
+    assert run('enhance', tmp_path / 'sip.fits')[0] == 0
+    with fits.open(tmp_path / 'out/sip.fits') as hdus:
+        assert [hdu.name for hdu in hdus] == ['PRIMARY', 'RED', 'GREEN', 'BLUE']
+        before = WCS(cards).all_pix2world(corners((70, 81)), 0)
+        for hdu in hdus[1:]:
+            assert hdu.data.shape == (140, 162)
+            after = WCS(hdu.header).all_pix2world(corners((140, 162)), 0)
+            assert np.abs(after - before).max() * 3600 < 1e-6
+    assert run('upscale', tmp_path / 'out/sip.fits', out=tmp_path / 'again')[0] == 0
+    with fits.open(tmp_path / 'again/sip.fits') as hdus:
+        assert hdus['BLUE'].data.shape == (280, 324)
+
+
+def test_degenerate_axes_and_colours(run, tmp_path):
+    """The planes of a coloured radio image are no frequencies."""
+    cards = header()
+    cards.update(CTYPE3='FREQ', CRVAL3=1.4e9, CDELT3=1e6, CRPIX3=1.0, CTYPE4='STOKES', CRVAL4=1.0)
+    fits.writeto(tmp_path / 'radio.fits', sky()[None, None], cards)
+    assert run('colorize', tmp_path / 'radio.fits')[0] == 0
+    read = fits.getheader(tmp_path / 'out/radio.fits')
+    assert not [keyword for keyword in read if keyword[-1] in '34' and keyword != 'NAXIS3']
+    assert 'Axis 3 left out: FREQ = 1400000000.0' in list(read['HISTORY'])
+
+
+def test_no_number_in_the_result(run, tmp_path):
+    """Pixels of 1e30 are NaN in the result, and all else is what it would be if they were NaN in the input."""
+    data = sky()
+    places = ([20, 21, 50, 60], [30, 30, 7, 70])
+    data[places] = 1e30
+    fits.writeto(tmp_path / 'fill.fits', data)
+    data[places] = np.nan
+    fits.writeto(tmp_path / 'nan.fits', data)
+    status, _, err = run('upscale', tmp_path / 'fill.fits', tmp_path / 'nan.fits')
+    assert status == 0
+    assert 'fill.fits: 4 pixels of 1e+30, far beyond the rest' in err
+    fill, nan = (fits.getdata(tmp_path / f'out/{name}.fits') for name in ('fill', 'nan'))
+    np.testing.assert_array_equal(fill, nan)
+
+
+def test_what_made_it_in_cards(run, models, frame, tmp_path):
+    """All hashes of a chain, and names in any script, without stray quotes."""
+    model = tmp_path / 'chain'
+    shutil.copytree(models['enhance'], model)
+    description = json.loads((model / 'model.json').read_text())
+    (model / 'model.json').write_text(json.dumps(description | {'name': 'größer 星'}))
+    assert run('enhance', frame, model=model)[0] == 0
+    cards = fits.getheader(tmp_path / 'out/m101.fits')
+    assert cards['AGMODEL'] == 'gr\\xf6\\xdfer \\u661f'
+    assert cards['AGHASH'] == description['weights']['sha256']
+    source = open_frame(frame, stretch='asinh', upright=False, maximum_pixels=10**6)
+    made = {'model': 'a', 'weights_sha256': f'{"0" * 64}+{"1" * 64}', 'software': 's', 'notice': 'n', 'history': ()}
+    cards = output_header(source, (70, 81), 1, made)
+    assert (cards['AGHASH'], cards['AGHASH2']) == ('0' * 64, '1' * 64)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Tiles give what the whole image gives, at any size, on all devices, and when memory runs out."""
 
+import jax
 import numpy as np
 import pytest
 
+from astro_gan.errors import UserError
 from astro_gan.inference import tiling
 from astro_gan.inference.render import ArraySource, halo, render
 from tests.networks import pictures
@@ -20,7 +22,7 @@ CASES = [
 def test_windows_cover_everything_once(size):
     """Whatever the sizes, every pixel belongs to one tile, and windows have one shape and their halo."""
     for length in size:
-        spans = tiling.spans(length, 16, 5)
+        spans = tiling.spans(length, 26, 5)
         covered = np.concatenate([np.arange(s.start, s.stop) for s in spans])
         np.testing.assert_array_equal(covered, np.arange(length))
         assert len({s.size for s in spans}) == 1
@@ -161,12 +163,50 @@ def test_very_wide_images_get_flat_tiles(monkeypatch):
 
 
 def test_compiled_networks_do_not_pile_up(monkeypatch):
-    """After some sizes the old ones are forgotten (ten megabytes each), and the results stay right."""
-    cleared = []
+    """The oldest of many shapes are forgotten (ten megabytes each), the results stay right, and so does all that a
+    caller has compiled."""
     monkeypatch.setattr(tiling, '_MOST_SHAPES', 2)
-    monkeypatch.setattr(tiling.jax, 'clear_caches', lambda: cleared.append(True))
+    compiled, callers = [], []
+    mine = jax.jit(lambda x: callers.append(x.shape) or x + 1)
+    mine(np.float32(1))
+    compile = jax.stages.Lowered.compile
+    monkeypatch.setattr(jax.stages.Lowered, 'compile', lambda self: compiled.append(size) or compile(self))
     apply, _ = tiling.on_devices(lambda scale, images: images * scale, np.float32(2))
-    for size in range(3, 8):
+    for size in (3, 4, 5, 5, 4, 3):
         image = pictures(1, size, size, 1)
         np.testing.assert_array_equal(apply(image), 2 * image)
-    assert len(cleared) == 1
+    assert compiled == [3, 4, 5, 3]
+    assert mine(np.float32(2)) == 3
+    assert len(callers) == 1
+
+
+def test_many_sizes_share_a_few_windows():
+    """A hundred small sizes are computed in a handful of shapes, each within its image; large ones in one."""
+    rng = np.random.default_rng(0)
+    sizes = rng.integers(64, 900, (100, 2)).tolist()
+    shapes = {tiling.window_shape(height, width, 256, 22) for height, width in sizes}
+    assert len(shapes) <= 6
+    for height, width in sizes:
+        window = tiling.window_shape(height, width, 256, 22)
+        assert window[0] <= height
+        assert window[1] <= width
+    assert tiling.window_shape(300, 5000, 256, 22) == (300, 300)
+    assert tiling.window_shape(64, 64, 256, 22) == (64, 64)
+    assert tiling.window_shape(40, 500, 256, 22) == (40, 300)
+
+
+@pytest.mark.parametrize('size', [(64, 64), (65, 97), (90, 131), (127, 300), (70, 299)])
+def test_small_images_equal_the_whole(size):
+    """Overlapping windows of a shared shape give what the network makes of the whole small image, rim included."""
+    model = upscaler(2, 'wdsr', variant='b', back_projection=True)
+    image = pictures(1, *size, 3)
+    whole = np.asarray(model.forward(model.variables, image))[0]
+    tiled = np.concatenate(list(render(model.networks, ArraySource(image[0]))))
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+@pytest.mark.parametrize('tile', [0, -3, 2.5, '64'])
+def test_a_tile_that_is_none_is_refused(tile):
+    """A tile below 1, or no whole number, is a line of words and not a loop without end."""
+    with pytest.raises(UserError, match=r'tile .*: must be a whole number of pixels, 1 or more'):
+        upscaler(2)(pictures(20, 20, 3), tile=tile)

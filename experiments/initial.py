@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import flax
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from astro_gan import checkpoints
-from astro_gan.experiment import Experiment
+from astro_gan.errors import UserError
 from astro_gan.model import load_model
 from astro_gan.models import insert_backbone
 from astro_gan.state import GANState, state_shape
+from astro_gan.task import Stage, Task
 
 STAGES = ('supervised', 'adversarial')
 NETS = ('generator', 'discriminator')
@@ -31,7 +30,7 @@ def initial_state(config: ConfigDict, task: Any, log: Callable[[str], None] = pr
     """Read the weights to start from; the function that comes back puts them into a fresh state.
 
     Raises:
-        ValueError: the weights cannot be had, or belong to another network.
+        UserError: the weights cannot be had, or belong to another network.
     """
     found = _init_from(config, task, log) if config.init_from else {}
     backbones: dict[str, Variables] = {}
@@ -52,7 +51,7 @@ def initial_state(config: ConfigDict, task: Any, log: Callable[[str], None] = pr
             elif net in backbones:
                 variables = insert_backbone({'params': ours.params, 'batch_stats': ours.batch_stats}, backbones[net])
                 state = state.replace(**{net: ours.replace(**variables)})
-        return state.replace(ema_params=state.generator.params)
+        return state.replace(ema_params=state.generator.params, ema_batch_stats=state.generator.batch_stats)
 
     return fill
 
@@ -82,7 +81,7 @@ def _init_from(config: ConfigDict, task: Any, log: Callable[[str], None]) -> dic
     try:
         model = load_model(path)
     except ValueError as error:
-        raise ValueError(f'config.init_from: {error}') from None
+        raise UserError(f'config.init_from: {error}') from None
     _check_generator(model.description, ours, config.init_from)
     variables = model.networks[0].variables
     log(f'generator: starts from {config.init_from}' + _afresh(model.description.get('factor'), ours))
@@ -91,9 +90,9 @@ def _init_from(config: ConfigDict, task: Any, log: Callable[[str], None]) -> dic
 
 def _check_generator(theirs: dict[str, Any], ours: dict[str, Any], where: str) -> None:
     if theirs['task'] != ours['task']:
-        raise ValueError(f'config.init_from: {where} is of the task {theirs["task"]}, not {ours["task"]}')
+        raise UserError(f'config.init_from: {where} is of the task {theirs["task"]}, not {ours["task"]}')
     if different := _differences(theirs['generator'], ours['generator']):
-        raise ValueError(f'config.init_from: {where} holds another generator: {different}')
+        raise UserError(f'config.init_from: {where} holds another generator: {different}')
 
 
 def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
@@ -114,7 +113,7 @@ def _from_workdir(config: ConfigDict, task: Any, workdir: Path, log: Callable[[s
             description['generator']['factor'] = theirs['factor']
         discriminator, dataset = dict(theirs['discriminator']), dict(theirs['dataset'])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'config.init_from: {workdir}/config.json is not the config of a run ({error})') from error
+        raise UserError(f'config.init_from: {workdir}/config.json is not the config of a run ({error})') from error
     _check_generator(description, ours, str(workdir))
     # Their checkpoints: our settings, but for what decides the discriminator's shapes.
     like = config.copy_and_resolve_references()
@@ -126,14 +125,15 @@ def _from_workdir(config: ConfigDict, task: Any, workdir: Path, log: Callable[[s
     for key in ('crop_size', 'eval_tile', 'reduction'):
         if key in dataset:
             like.dataset[key] = dataset[key]
+    record = task.make_task(like)
     for stage in reversed(STAGES):
-        best = best_state(workdir, stage, task.make(like, stage, training=False))
+        best = best_state(workdir, record, task.make_stage(like, record, stage))
         if best is None:
             continue
         state, step = best
         where = f'{workdir}, {stage} stage, step {step}'
         log(f'generator: starts from {where}' + _afresh(theirs.get('factor'), ours))
-        nets = {'generator': {'params': state.ema_params, 'batch_stats': state.generator.batch_stats}}
+        nets = {'generator': {'params': state.ema_params, 'batch_stats': state.ema_batch_stats}}
         # A discriminator that only a supervised run has carried along has learned nothing.
         if stage == 'adversarial' and same_discriminator:
             log(f'discriminator: starts from {where}')
@@ -142,18 +142,17 @@ def _from_workdir(config: ConfigDict, task: Any, workdir: Path, log: Callable[[s
         elif stage == 'adversarial':
             log(f'discriminator: another one than in {workdir}, so it starts afresh')
         return nets
-    raise ValueError(f'config.init_from: {workdir} has no evaluated checkpoint yet')
+    raise UserError(f'config.init_from: {workdir} has no evaluated checkpoint yet')
 
 
-def best_state(workdir: Path, stage: str, experiment: Experiment) -> tuple[GANState, int] | None:
+def best_state(workdir: Path, task: Task, stage: Stage) -> tuple[GANState, int] | None:
     """The best checkpoint of a stage and its step; None if there is none that has been evaluated."""
-    directory = workdir / 'checkpoints' / stage
+    directory = workdir / 'checkpoints' / stage.name
     if not directory.is_dir():
         return None
-    spec = jax.ShapeDtypeStruct((1, *experiment.input_shape), np.float32)
     with checkpoints.open_manager(directory, read_only=True) as manager:
         step = manager.best_step()
         if step is None or manager.metrics(step) is None:
             return None
-        state, _ = checkpoints.restore(manager, state_shape(experiment, spec), step)
+        state, _ = checkpoints.restore(manager, state_shape(task, stage), step)
         return state, step

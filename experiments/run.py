@@ -12,16 +12,17 @@ import jax
 from ml_collections import ConfigDict
 
 from astro_gan import loop
+from astro_gan.errors import UserError
 from astro_gan.evaluation import choose_samples, make_predict, sample_picture
 from astro_gan.evaluation import evaluate as evaluate_tiles
-from astro_gan.experiment import Batch, Experiment
 from astro_gan.export import export_model
 from astro_gan.logbook import read_rows, save_picture, write_rows
 from astro_gan.state import GANState
+from astro_gan.task import Batch, Stage, Task
 from astro_gan.train import make_eval_step
-from experiments import colorization, frames, super_resolution
+from experiments import colorization, frames, parts, super_resolution
+from experiments.initial import STAGES, best_state, initial_state
 from experiments.settings import claim_workdir, lock_workdir
-from experiments.start import STAGES, best_state, initial_state
 
 TASKS = {'super_resolution': super_resolution, 'colorization': colorization, 'frames': frames}
 # How a metric of a task's headline looks in a table: title (^ or v: which way is better) and digits.
@@ -44,18 +45,17 @@ def log(line: str) -> None:
         print(line, flush=True)
 
 
-def _task(config: ConfigDict) -> Any:
-    if config.task not in TASKS:
-        raise ValueError(f'config.task: {config.task!r} is unknown; valid are {", ".join(TASKS)}')
-    return TASKS[config.task]
+def make_task(config: ConfigDict) -> Task:
+    """What the config's task is."""
+    return parts.select(TASKS, config.task, 'task').make_task(config)
 
 
-def _stages(config: ConfigDict, *, training: bool) -> dict[str, Experiment]:
-    task = _task(config)
+def make_stages(config: ConfigDict, task: Task) -> list[Stage]:
+    """The stages that the config trains, in order."""
     names = [name for name in STAGES if config[name].steps > 0 or config[name].epochs > 0]
     if not names:
-        raise ValueError('config: steps and epochs of supervised and adversarial are all 0: nothing to train')
-    return {name: task.make(config, name, training=training) for name in names}
+        raise UserError('config: steps and epochs of supervised and adversarial are all 0: nothing to train')
+    return [TASKS[config.task].make_stage(config, task, name) for name in names]
 
 
 def _open_source(config: ConfigDict, split: str, minimum_size: int) -> Any:
@@ -76,7 +76,7 @@ def _open_source(config: ConfigDict, split: str, minimum_size: int) -> Any:
     )
 
 
-def eval_batches(config: ConfigDict, split: str, experiment: Experiment) -> Iterable[Batch]:
+def eval_batches(config: ConfigDict, split: str, task: Task) -> Iterable[Batch]:
     """The tiles of one split, iterated anew at every evaluation."""
     if config.task == 'frames':
         return frames.eval_batches(config, split)
@@ -85,7 +85,7 @@ def eval_batches(config: ConfigDict, split: str, experiment: Experiment) -> Iter
     dataset, devices = config.dataset, jax.device_count()
     return EvalBatches(
         _open_source(config, split, dataset.eval_tile),
-        experiment.preprocess,
+        task.preprocess,
         tile=dataset.eval_tile,
         batch_size=-(-dataset.eval_batch_size // devices) * devices,
         maximum_tiles_per_image=dataset.eval_tiles_per_image,
@@ -103,16 +103,16 @@ def _place() -> dict[str, int]:
     }
 
 
-def _batch_factory(config: ConfigDict, source: Any, name: str, experiment: Experiment) -> Callable[[int], Any]:
+def _train_batches(config: ConfigDict, source: Any, task: Task) -> Callable[[Stage, int], Iterator[Batch]]:
     if config.task == 'frames':
-        return lambda start_step: frames.train_batches(config, name, start_step)
+        return lambda stage, start_step: frames.train_batches(config, stage.batch_size, start_step)
     from astro_gan.data.pipeline import train_batches
 
-    def batches(start_step: int) -> Iterator[Batch]:
+    def batches(stage: Stage, start_step: int) -> Iterator[Batch]:
         return train_batches(
             source,
-            experiment.preprocess,
-            batch_size=config[name].batch_size,
+            task.preprocess,
+            batch_size=stage.batch_size,
             crop_size=config.dataset.crop_size,
             seed=config.seed,
             start_step=start_step,
@@ -124,13 +124,15 @@ def _batch_factory(config: ConfigDict, source: Any, name: str, experiment: Exper
     return batches
 
 
-def _check_devices(config: ConfigDict, names: Iterable[str]) -> None:
+def _check_devices(stages: Iterable[Stage]) -> None:
     devices = jax.device_count()
-    for name in names:
-        size = config[name].batch_size
+    for stage in stages:
+        size = stage.batch_size
         if size % devices:
             near = max(devices, size // devices * devices)
-            raise ValueError(f'config.{name}.batch_size: {size} does not divide among {devices} devices; {near} does')
+            raise UserError(
+                f'config.{stage.name}.batch_size: {size} does not divide among {devices} devices; {near} does'
+            )
 
 
 def _count_epochs(config: ConfigDict, pictures: int) -> ConfigDict:
@@ -150,40 +152,31 @@ def train(config: ConfigDict, workdir: str) -> None:
     """Train all stages, then evaluate them on the test split."""
     folder, first = Path(workdir), jax.process_index() == 0
     log(f'astro_gan: {config.name} ({config.task}), {jax.device_count()} {jax.default_backend()} device(s), {folder}/')
-    experiments = _stages(config, training=True)
-    _check_devices(config, experiments)
+    task = make_task(config)
+    _check_devices(make_stages(config, task))
     for line in claim_workdir(config, folder, write=first):
         log(line)
     with lock_workdir(folder) if first else contextlib.nullcontext():
-        _train(config, folder)
-    evaluate(config, workdir)
+        _train(config, task, folder)
+    evaluate(config, workdir, task)
 
 
-def _train(config: ConfigDict, folder: Path) -> None:
+def _train(config: ConfigDict, task: Task, folder: Path) -> None:
     # Before anything slow: weights that are missing, or have to be downloaded. A begun run has its own.
     begun = any(folder.glob('checkpoints/*/[0-9]*'))
-    initial = (lambda state: state) if begun else initial_state(config, _task(config), log)
+    if any(config[name].feature_weight for name in STAGES):
+        parts.content_weights(config)
+    initial = (lambda state: state) if begun else initial_state(config, TASKS[config.task], log)
     source = None
     if config.task != 'frames':  # those are simulated
         source = _open_source(config, 'train', config.dataset.crop_size)
         config = _count_epochs(config, len(source))
-    experiments = _stages(config, training=True)
-    stages = [
-        loop.Stage(
-            name=name,
-            experiment=experiment,
-            steps=config[name].steps,
-            ema_decay=config[name].ema_decay,
-            eval_every=config[name].eval_every,
-            best_metric=config[name].best_metric,
-            train_batches=_batch_factory(config, source, name, experiment),
-        )
-        for name, experiment in experiments.items()
-    ]
     loop.train(
-        stages,
+        task,
+        make_stages(config, task),
         initial_state=initial,
-        eval_batches=eval_batches(config, 'validation', stages[0].experiment),
+        train_batches=_train_batches(config, source, task),
+        eval_batches=eval_batches(config, 'validation', task),
         workdir=folder,
         settings=loop.Settings(
             seed=config.seed,
@@ -197,41 +190,38 @@ def _train(config: ConfigDict, folder: Path) -> None:
     )
 
 
-def _best_states(
-    config: ConfigDict, workdir: Path, experiments: dict[str, Experiment]
-) -> dict[str, tuple[GANState, dict[str, Any]]]:
+def _best_states(config: ConfigDict, workdir: Path, task: Task) -> dict[str, tuple[GANState, dict[str, Any]]]:
     """The best checkpoint of every stage that has one, with its step and score."""
     claim_workdir(config, workdir, write=False)
     found = {}
-    for name, experiment in experiments.items():
-        best = best_state(workdir, name, experiment)
+    for stage in make_stages(config, task):
+        best = best_state(workdir, task, stage)
         if best is not None:
             state, step = best
-            found[name] = (state, {'stage': name, 'step': step})
+            found[stage.name] = (state, {'stage': stage.name, 'step': step})
     if not found:
-        raise ValueError(f'{workdir}: no evaluated checkpoint there; train first, or name its --workdir')
+        raise UserError(f'{workdir}: no evaluated checkpoint there; train first, or name its --workdir')
     return found
 
 
-def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
+def evaluate(config: ConfigDict, workdir: str, task: Task | None = None) -> dict[str, dict[str, float]]:
     """Measure the baseline and every stage's best weights on the test split; print and keep the table."""
     folder = Path(workdir)
-    experiments = _stages(config, training=False)
-    states = _best_states(config, folder, experiments)
-    first = next(iter(experiments.values()))
-    batches = eval_batches(config, 'test', first)
-    baseline = _task(config).BASELINE
-    per_tile = {baseline: evaluate_tiles(make_eval_step(first, baseline=True), {}, {}, batches)}
-    eval_step, predict = make_eval_step(first), make_predict(first)  # compiled once: stages are measured alike
+    task = task or make_task(config)
+    states = _best_states(config, folder, task)
+    batches = eval_batches(config, 'test', task)
+    baseline = TASKS[config.task].BASELINE
+    per_tile = {baseline: evaluate_tiles(make_eval_step(task, baseline=True), {}, {}, batches)}
+    eval_step, predict = make_eval_step(task), make_predict(task)  # compiled once: stages are measured alike
     for name, (state, _) in states.items():
-        params, stats = state.ema_params, state.generator.batch_stats
+        params, stats = state.ema_params, state.ema_batch_stats
         title = f'{config.name} {name}'
         per_tile[title] = evaluate_tiles(eval_step, params, stats, batches)
-    summaries = {name: first.summarize(values) for name, values in per_tile.items()}
+    summaries = {name: task.summarize(values) for name, values in per_tile.items()}
     table = {name: row for name, (row, _) in summaries.items()}
     if jax.process_index() == 0:
         count = len(next(iter(per_tile[baseline].values())))
-        log(format_table(table, first.headline, f'test split, {count} tiles of {config.dataset.eval_tile} px'))
+        log(format_table(table, task.headline, f'test split, {count} tiles of {config.dataset.eval_tile} px'))
         for name in states:
             for line in summaries[f'{config.name} {name}'][1]:
                 log(f'warning: {config.name} {name}: {line}')
@@ -240,11 +230,9 @@ def evaluate(config: ConfigDict, workdir: str) -> dict[str, dict[str, float]]:
         rows = [{'system': name, 'step': steps.get(name, 0), 'data': data, **row} for name, row in table.items()]
         write_rows(folder / 'test.csv', rows)
         samples = choose_samples(batches, config.sample_rows)
-        outputs = [
-            predict(state.ema_params, state.generator.batch_stats, samples['input']) for state, _ in states.values()
-        ]
+        outputs = [predict(state.ema_params, state.ema_batch_stats, samples['input']) for state, _ in states.values()]
         (folder / 'samples').mkdir(exist_ok=True)
-        save_picture(folder / 'samples' / 'test.png', sample_picture(first, samples, outputs))
+        save_picture(folder / 'samples' / 'test.png', sample_picture(task, samples, outputs))
         log(f'pictures ({", ".join(table)}, truth): {folder}/samples/test.png; all metrics: {folder}/test.csv')
     return table
 
@@ -261,12 +249,12 @@ def format_table(table: dict[str, dict[str, float]], headline: tuple[str, ...], 
 def export(config: ConfigDict, workdir: str) -> None:
     """Write the best weights of every stage to <workdir>/export/<stage>."""
     folder = Path(workdir)
-    states = _best_states(config, folder, _stages(config, training=False))
+    states = _best_states(config, folder, make_task(config))
     if jax.process_index() != 0:
         return
     dataset = config.dataset
     for name, (state, checkpoint) in states.items():
-        description = _task(config).describe(config) | {
+        description = TASKS[config.task].describe(config) | {
             'name': f'{config.name}_{name}',
             'training_data': {'name': dataset.folder or dataset.name, 'split': 'train'},
             'checkpoint': checkpoint,
@@ -274,7 +262,7 @@ def export(config: ConfigDict, workdir: str) -> None:
             'config': json.loads(config.to_json()),
         }
         directory, difference = export_model(
-            state.ema_params, state.generator.batch_stats, description, folder / 'export' / name
+            state.ema_params, state.ema_batch_stats, description, folder / 'export' / name
         )
         log(
             f'{directory}/: weights.safetensors, model.json, model.stablehlo; '
