@@ -24,7 +24,7 @@ def get_config(variant: str = 'default') -> ConfigDict:
     config.generator.bicubic_start = True  # the fresh network is bicubic interpolation
     config.generator.scales = (0.7, 1.4, 2.8)  # sigmas (pixels) of the filters through which it sees the frame as well
 
-    config.supervised.steps = 7000
+    config.supervised.steps = 10_000
     config.supervised.learning_rate = 1.5e-3
     config.supervised.eval_every = 1000
 
