@@ -77,7 +77,7 @@ def _log_uniform(key: Array, low: Any, high: Any, shape: tuple[int, ...] = ()) -
 
 
 def random_psf(key: Array, size: int) -> Array:
-    """Gaussian (a fifth), seeing (two fifths) or a telescope in space (two fifths), of a width within FWHM."""
+    """Gaussian (a seventh), seeing (a third) or a telescope in space (half), of a width within FWHM."""
     keys = jax.random.split(key, 12)
     # Of the light alone; with the integration over pixels 0.75 becomes 1.1.
     width = _log_uniform(keys[0], 0.75, FWHM[1] - 0.05) * OVERSAMPLING
@@ -95,9 +95,9 @@ def random_psf(key: Array, size: int) -> Array:
         aberrations=_uniform(keys[8], 0, 0.05) * jax.random.normal(keys[9], (5,)),
         angle=angle,
     )
-    jitter = psf.gaussian(_uniform(keys[10], 0.0, 0.7) * sharp, size, ratio=ratio, angle=angle)
+    jitter = psf.gaussian(_uniform(keys[10], 0.0, 0.4) * sharp, size, ratio=ratio, angle=angle)
     kind = _uniform(keys[11], 0, 1)
-    return jnp.where(kind < 0.2, plain, jnp.where(kind < 0.6, seeing, space * jitter))
+    return jnp.where(kind < 0.15, plain, jnp.where(kind < 0.5, seeing, space * jitter))
 
 
 def random_stars(key: Array, most: int, size: int, fwhm: Array) -> tuple[Array, Array, Array]:
