@@ -11,7 +11,7 @@ from astro_gan.model import load_model
 from astro_gan.models import FrameWDSR
 from astro_gan.models.frame_wdsr import gaussian
 from astro_gan.models.layers import bicubic_upsample
-from astro_gan.noise_units import from_network, network_input, to_network
+from astro_gan.noise_units import network_input, to_network
 from tests import networks
 from tests.runs import main_here
 
@@ -65,7 +65,7 @@ def test_the_radius_of_a_frame_network_is_true():
     changed = networks.apply(module, variables, jnp.zeros((1, 41, 41, 3)).at[0, 20, 20, 0].set(1.0))
     rows = np.nonzero(np.abs(changed - x).max((0, 2, 3)) > 0)[0]
     reach = max(20.5 - (rows.min() + 0.5) / 2, (rows.max() + 0.5) / 2 - 20.5)
-    assert 4 <= reach <= module.radius + 0.5
+    assert 4 <= reach <= module.radius + 0.5, reach
 
 
 def test_filters_keep_white_noise():
@@ -87,13 +87,14 @@ def test_noise_units_loss_is_the_mean_squared_error_of_small_errors():
     assert float(bright) == pytest.approx(np.sqrt(1 + (3 * np.log(2)) ** 2) - 1, rel=1e-3)
 
 
-def test_flux_loss_sees_flux_not_shape():
-    """A star that is moved by a pixel costs far less than one that loses a fifth of its light."""
-    y, x = np.indices((48, 48))
-    star = lambda at, flux: 4 * flux * np.exp(-((x - at) ** 2 + (y - 23.5) ** 2) / 4.5) / (4.5 * np.pi)  # noqa: E731
-    true, moved, dim = (
-        to_network(jnp.asarray(s, jnp.float32))[None, ..., None] for s in (star(23, 300), star(24, 300), star(23, 240))
-    )
-    assert float(from_network(true).sum() / 4) == pytest.approx(300, rel=1e-3)
-    assert float(losses.flux(true, true, factor=2)) == 0
-    assert losses.flux(dim, true, factor=2, sides=(6,)) > 2 * losses.flux(moved, true, factor=2, sides=(6,))
+def test_flux_loss_is_that_of_windows_in_units_of_their_noise():
+    """A frame of 10 noise units has 10 k in a window of k x k, for the noise of k^2 pixels is k; and stripes of the
+    same flux cost nothing.
+    """
+    ten, twelve = (to_network(jnp.full((1, 48, 48, 1), value)) for value in (10.0, 12.0))
+    for side in (3, 6):
+        error = 3 * (np.arcsinh(12 * side / 3) - np.arcsinh(10 * side / 3))
+        found = losses.flux(twelve, ten, factor=2, sides=(side,))
+        assert float(found) == pytest.approx(np.sqrt(1 + error**2) - 1, rel=1e-3)
+    stripes = to_network(jnp.tile(jnp.asarray([5.0, 15.0]), 24)[None, None, :, None] * jnp.ones((1, 48, 1, 1)))
+    assert float(losses.flux(stripes, ten, factor=2, sides=(6,))) < 1e-6
