@@ -53,7 +53,14 @@ def run(arguments: argparse.Namespace) -> int:
     assert PSFS == _PSFS
     given = vars(arguments)
     sky = Sky(**{field.name: given[field.name] for field in dataclasses.fields(Sky)})
-    limits = {'count': 1, 'size': GRID // OVERSAMPLING, 'stars': 0, 'galaxies': 0, 'cosmic_rays': 0, 'dead_columns': 0}
+    limits: dict[str, float] = {
+        'count': 1,
+        'size': GRID // OVERSAMPLING,
+        'stars': 0,
+        'galaxies': 0,
+        'cosmic_rays': 0,
+        'dead_columns': 0,
+    }
     limits |= {'faintest': 1e-3, 'nebula': 0, 'noise': 1e-30, 'gain': 1e-3}
     for name, least in limits.items():
         if not given[name] >= least:
