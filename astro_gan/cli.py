@@ -16,6 +16,8 @@ from astro_gan import commands, extras
 from astro_gan.commands import apply, curate, dataset, export, fetch, import_weights, models, simulate
 from astro_gan.errors import UserError
 
+_ADDRESSES = 3  # GiB that a picture of 64 x 64 pixels takes, a tenth of them in use
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
@@ -58,11 +60,22 @@ def _explain(command: str, error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return extras.explain(command, error)
     if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
-        return 'out of memory'
+        return f'out of memory{_limit()}'
     if isinstance(error, FileNotFoundError) and error.errno and error.filename is None:
         return 'the working folder is gone; change to another one'
     if isinstance(error, UserError | OSError):
         return ' '.join(str(error).split()) or type(error).__name__
+    return ''
+
+
+def _limit() -> str:
+    """What the shell allows, where that is less than the usual."""
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            return f': {limit / 2**30:.1f} GiB are allowed (ulimit -v), and {_ADDRESSES} are needed to begin with'
     return ''
 
 

@@ -10,7 +10,7 @@ def _task(name: str) -> ConfigDict:
     """What both tasks have."""
     config = ConfigDict()
     config.task = name
-    config.name = ''  # names the default workdir, runs/<name>
+    config.name = ''  # names the default workdir, runs/<name>, and what is exported
     config.seed = 0  # all randomness derives from it
     # An exported model (its generator), or the workdir of another run (its generator, and a discriminator that has been
     # trained): start from those weights.
@@ -29,7 +29,7 @@ def _task(name: str) -> ConfigDict:
     config.precision = 'float32'  # or bfloat16: of the networks' arithmetic; parameters stay float32
     config.gradient_clip = 0.0  # largest global norm of a gradient; 0: no clipping
     config.log_every = 20  # steps between scalars for TensorBoard
-    config.patience = 10  # evaluations without a better score that end a stage
+    config.patience = 10  # evaluations without a better score that end a stage; 0: every stage has all its steps
     config.max_skipped = 5  # non-finite steps in a row that bring the last checkpoint's weights back
     config.max_rollbacks = 3  # roll-backs in a row (no clean evaluation between); one more ends the training
     config.sample_rows = 4  # rows of the sample pictures
@@ -156,7 +156,7 @@ def _stage() -> ConfigDict:
     stage.pixel_loss = 'l1'  # l1, mse or charbonnier; of frames also noise_units
     stage.pixel_weight = 1.0
     stage.feature_weight = 0.0  # of the perceptual loss
-    stage.best_metric = 'l1'  # names the best checkpoint; any of astro_gan.loop's HIGHER_IS_BETTER, LOWER_IS_BETTER
+    stage.best_metric = 'l1'  # names the best checkpoint; any of astro_gan.task's HIGHER_IS_BETTER, LOWER_IS_BETTER
     return stage
 
 
@@ -208,6 +208,7 @@ def report(config: ConfigDict) -> ConfigDict:
 def paper(config: ConfigDict) -> ConfigDict:
     """The full schedule of the SRGAN paper's adversarial stage and discriminator (section 3.2), for a real data set."""
     config.log_every = 100
+    config.patience = 0  # the papers train to the last step
     config.supervised.eval_every = 10_000
     config.adversarial.eval_every = 10_000
     config.adversarial.ema_decay = 0.999

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from astro_gan import losses, metrics, summary
@@ -33,7 +34,8 @@ def generator_fields(config: ConfigDict) -> dict[str, Any]:
 
 
 def display(x: jax.Array) -> jax.Array:
-    """Compressed frames `[N, H, W, 1]` -> gray RGB `[N, H, W, 3]` in [0, 1]."""
+    """Compressed frames `[N, H, W, 1]` (conditions may follow) -> gray RGB `[N, H, W, 3]` in [0, 1]."""
+    x = x[..., :1]
     black, white = to_network(BLACK), to_network(WHITE)
     return jnp.repeat(jnp.clip((x - black) / (white - black), 0.0, 1.0), 3, -1)
 
@@ -56,13 +58,21 @@ def make_task(config: ConfigDict) -> Task:
     generator = make_generator(
         config.generator.name, **generator_fields(config), dtype=parts.PRECISIONS[config.precision]
     )
-    size = config.dataset.crop_size // config.factor
+    size, tile = config.dataset.crop_size // config.factor, config.dataset.eval_tile // config.factor
+
+    def prepare(batch: Batch, keys: jax.Array | None) -> Batch:
+        if keys is None:
+            fresh = fields.make_batch(fields.held_out_keys(batch['split'], batch['index']), tile, config.factor)
+        else:
+            fresh = fields.make_batch(keys, size, config.factor)
+        return {**batch, **fresh, 'truth': display(fresh['target'])}
+
     return Task(
         generator=generator,
         discriminator=parts.discriminator(config),
         input_shape=(size, size, 1 + CONDITIONS),
         discriminator_input=lambda frame, image: image,
-        preprocess=lambda crop, seed: {},  # the fields are simulated
+        prepare=prepare,
         to_rgb=lambda frame, image: display(image),
         baseline=lambda frame: display(bicubic_upsample(frame[..., :1], config.factor)),
         metrics=frame_metrics,
@@ -88,18 +98,18 @@ def make_stage(config: ConfigDict, task: Task, name: str) -> Stage:
     return parts.make_stage(config, name, picture=picture, extra={'flux': flux} if weight else {})
 
 
-def train_batches(config: ConfigDict, count: int, start_step: int) -> Iterator[Batch]:
-    """Batches from a step on: all from (seed, step)."""
-    size = config.dataset.crop_size // config.factor
-    return fields.batches(config.seed, start_step, count=count, size=size, factor=config.factor)
+def train_batches(count: int) -> Iterator[Batch]:
+    """What a step is given: nothing but how many fields to make; `prepare` makes them of the step's keys."""
+    devices, local = jax.device_count(), jax.local_device_count()
+    while True:
+        yield {'number': np.zeros((local, count // devices), np.int32)}
 
 
-def eval_batches(config: ConfigDict, split: str) -> Iterable[Batch]:
+def eval_batches(config: ConfigDict, split: str) -> fields.HeldOut:
     """The held-out fields of a split: the same for every run, whatever its seed."""
     devices = jax.device_count()
-    shape = {'size': config.dataset.eval_tile // config.factor, 'factor': config.factor}
     count = -(-config.dataset.eval_batch_size // devices) * devices
-    return fields.HeldOut(SPLITS[split], total=config.dataset.eval_fields, count=count, **shape)
+    return fields.HeldOut(SPLITS[split], total=config.dataset.eval_fields, count=count)
 
 
 def pretrained(config: ConfigDict, net: str) -> None:

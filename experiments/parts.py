@@ -44,6 +44,8 @@ def check(config: ConfigDict) -> None:
     _check_range(config, ('cache_mib',), 0, group='dataset')
     _check_range(config, ('features', 'blocks', 'depth', 'stages'), 1, group='generator')
     _check_range(config, ('features', 'hidden'), 1, group='discriminator')
+    for name in ('supervised', 'adversarial'):  # a stage that is left out too: it is by these
+        _check_range(config, ('steps', 'epochs'), 0, group=name)
     if 'dropout' in config.generator and not 0.0 <= config.generator.dropout < 1.0:
         raise UserError(
             f'config.generator.dropout: {config.generator.dropout} is no rate; it must be from 0 to below 1'
@@ -54,7 +56,6 @@ def check_stage(config: ConfigDict, name: str) -> None:
     """Raise UserError for a setting of a stage that would fail, or mislead, only later."""
     stage = config[name]
     _check_range(config, ('batch_size', 'eval_every', 'critic_steps', 'decay_every'), 1, group=name)
-    _check_range(config, ('steps', 'epochs'), 0, group=name)
     _check_range(config, ('learning_rate', 'discriminator_learning_rate', 'gradient_penalty'), 0, group=name)
     _check_range(config, ('ema_decay', 'real_label', 'decay_rate'), 0, 1, group=name)
     weights = [key for key in WEIGHTS if key in stage]
