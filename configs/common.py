@@ -172,9 +172,8 @@ def smoke(config: ConfigDict) -> ConfigDict:
         stage.batch_size = 4
         stage.eval_every = 3
     if config.task == 'frames':
-        config.dataset.crop_size = 32
-        config.dataset.eval_tile = 64
-        config.dataset.eval_fields = 4
+        config.dataset.crop_size = config.dataset.eval_tile = 48
+        config.dataset.eval_fields = config.dataset.eval_batch_size = 4
         config.generator.features = 8
         config.generator.blocks = 2
         config.discriminator.hidden = 8

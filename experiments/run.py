@@ -81,7 +81,7 @@ def _open_source(config: ConfigDict, split: str, minimum_size: int) -> Any:
 def eval_batches(config: ConfigDict, split: str, task: Task) -> Any:
     """The tiles of one split, iterated anew at every evaluation."""
     if config.task == 'frames':
-        return frames.eval_batches(config, split)
+        return frames.EvalFields(config, split)
     from astro_gan.data.pipeline import EvalBatches
 
     dataset, devices = config.dataset, jax.device_count()
@@ -106,7 +106,7 @@ def _place() -> dict[str, int]:
 
 def _train_batches(config: ConfigDict, source: Any, task: Task) -> Callable[[Stage, int], Iterator[Batch]]:
     if config.task == 'frames':
-        return lambda stage, start_step: frames.train_batches(stage.batch_size)
+        return lambda stage, start_step: frames.train_batches(config, stage.batch_size, start_step)
     from astro_gan.data.pipeline import train_batches
 
     def batches(stage: Stage, start_step: int) -> Iterator[Batch]:
