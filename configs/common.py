@@ -130,6 +130,7 @@ def frames() -> ConfigDict:
     for stage in (config.supervised, config.adversarial):
         stage.pixel_loss = 'noise_units'
         stage.flux_weight = 0.25  # of the loss on the flux in windows
+        stage.bias_weight = 0.0  # of the loss on fluxes that are off on average
         stage.batch_size = 6
     config.adversarial.adversarial_weight = 5e-3
     config.adversarial.learning_rate = 1e-4

@@ -81,13 +81,18 @@ def make_stage(config: ConfigDict, task: Task, name: str) -> Stage:
     """
     del task
     parts.check_stage(config, name)
-    weight, factor = config[name].flux_weight, config.factor
+    stage = config[name]
 
-    def flux(prediction: jax.Array, batch: Any) -> jax.Array:
-        return weight * losses.flux(prediction, batch['target'], factor=factor)
+    def weighted(loss: Any, weight: float) -> Any:
+        return lambda prediction, batch: weight * loss(prediction, batch['target'], factor=config.factor)
 
-    picture = lambda batch, image: display(image)  # noqa: E731
-    return parts.make_stage(config, name, picture=picture, extra={'flux': flux} if weight else {})
+    extra = {'flux': (losses.flux, stage.flux_weight), 'bias': (losses.flux_bias, stage.bias_weight)}
+    return parts.make_stage(
+        config,
+        name,
+        picture=lambda batch, image: display(image),
+        extra={key: weighted(loss, weight) for key, (loss, weight) in extra.items() if weight},
+    )
 
 
 def train_batches(config: ConfigDict, count: int, start_step: int) -> Iterator[Batch]:
