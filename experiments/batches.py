@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 from ml_collections import ConfigDict
 
 from astro_gan.errors import UserError
 from astro_gan.task import Batch, Stage
+from experiments import frames
 from experiments.initial import STAGES
 
 if TYPE_CHECKING:
-    from astro_gan.data.pipeline import EvalBatches
     from astro_gan.data.sources import Source
 
 Log = Callable[[str], None]
@@ -38,8 +38,10 @@ def open_source(config: ConfigDict, split: str, minimum_size: int, log: Log) -> 
     )
 
 
-def eval_batches(config: ConfigDict, split: str, log: Log) -> EvalBatches:
-    """The tiles of one split, iterated anew at every evaluation."""
+def eval_batches(config: ConfigDict, split: str, log: Log) -> Any:
+    """The tiles of one split, or its simulated fields, iterated anew at every evaluation."""
+    if config.task == 'frames':
+        return frames.EvalFields(config, split)
     from astro_gan.data.pipeline import EvalBatches
 
     dataset, devices = config.dataset, jax.device_count()
@@ -62,8 +64,10 @@ def _place() -> dict[str, int]:
     }
 
 
-def train_batches(config: ConfigDict, source: Source, log: Log) -> Callable[[Stage, int], Iterator[Batch]]:
-    """`(stage, step to start from) -> batches` of this process."""
+def train_batches(config: ConfigDict, source: Source | None, log: Log) -> Callable[[Stage, int], Iterator[Batch]]:
+    """`(stage, step to start from) -> batches` of this process; frames are simulated, without a source."""
+    if source is None:
+        return lambda stage, start_step: frames.train_batches(config, stage.batch_size, start_step)
     from astro_gan.data import pipeline
 
     def batches(stage: Stage, start_step: int) -> Iterator[Batch]:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -22,13 +22,10 @@ from astro_gan.state import GANState, state_shape
 from astro_gan.tables import read_rows, write_rows
 from astro_gan.task import Stage, Task
 from astro_gan.train import make_eval_step
-from experiments import batches, colorization, parts, super_resolution
+from experiments import batches, colorization, frames, parts, super_resolution
 from experiments.initial import STAGES, best_state, initial_state
 
-if TYPE_CHECKING:
-    pass
-
-TASKS = {'super_resolution': super_resolution, 'colorization': colorization}
+TASKS = {'super_resolution': super_resolution, 'colorization': colorization, 'frames': frames}
 # How a metric of a task's headline looks in a table: title (^ or v: which way is better) and digits.
 COLUMNS = {
     'l1': ('L1 v', 5),
@@ -90,10 +87,14 @@ def _train(config: ConfigDict, task: Task, folder: Path, profile: int) -> None:
     if any(config[name].feature_weight for name in STAGES):
         parts.content_weights(config)
     initial = (lambda state: state) if begun else initial_state(config, TASKS[config.task], log)
-    source = batches.open_source(config, 'train', config.dataset.crop_size, log)
-    config = batches.count_epochs(config, len(source), log)
+    source, pictures = None, {}
+    if config.task != 'frames':  # which are made as they are trained on
+        source = batches.open_source(config, 'train', config.dataset.crop_size, log)
+        config = batches.count_epochs(config, len(source), log)
     tiles = batches.eval_batches(config, 'validation', log)
-    environment = workdir.environment({'train': source, 'validation': tiles.source})
+    if source is not None:
+        pictures = {'train': source, 'validation': tiles.source}
+    environment = workdir.environment(pictures)
     for line in hosts.on_first(lambda: workdir.note_environment(folder, environment)) or ():
         log(line)
     stages = make_stages(config, task)
