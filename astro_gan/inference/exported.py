@@ -19,9 +19,10 @@ from astro_gan.errors import UserError
 from astro_gan.files.paths import open_file, printable
 from astro_gan.inference.network import Network
 from astro_gan.models import make_generator
+from astro_gan.noise_units import CONDITIONS
 
 FORMAT = 1
-TASKS = ('super_resolution', 'colorization', 'enhance')
+TASKS = ('super_resolution', 'colorization', 'frames', 'enhance')
 _LARGEST_WEIGHTS = 2**31  # bytes of a weights file that is read
 _LARGEST_DESCRIPTION = 2**24  # bytes of a model.json that is read
 # Of what a description may say of a network: nothing in this package comes near, and more keeps a computer busy.
@@ -53,6 +54,8 @@ def read_description(directory: Path) -> dict[str, Any]:
                 _check_part(part, own=True)
             if any(part['task'] == 'colorization' for part in parts[1:]):
                 raise ValueError('a chain with a colorizer that is not its first network')
+            if any(part['task'] == 'frames' for part in parts):
+                raise ValueError('a chain with a network for frames, which is none of pictures')
             if description['factor'] != math.prod(part['factor'] for part in parts):
                 raise ValueError(f'factor {description["factor"]} is not that of its networks together')
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -70,7 +73,7 @@ def _check_part(part: dict[str, Any], *, own: bool) -> None:
     """ValueError, KeyError or TypeError unless a part says all that a network needs, or (not `own`) a whole chain."""
     numbers = {'factor': part['factor'], 'reduction': part.get('reduction', 1)}
     if own:
-        if part['task'] not in TASKS[:2]:
+        if part['task'] not in TASKS[:3]:
             raise ValueError(f'task {part["task"]!r} is that of no single network')
         numbers |= {'channels': part['input']['channels'], 'smallest': part['input'].get('smallest', 1)}
         dict(part['generator']['fields'], name=part['generator']['name'])
@@ -140,6 +143,8 @@ def make_network(description: dict[str, Any], variables: dict[str, Any], where: 
         )
         colorizes = description['task'] == 'colorization'
         channels = (1, colorization.CHANNELS[fields['space']]) if colorizes else (3, 3)
+        if description['task'] == 'frames':
+            channels = (1 + CONDITIONS, 1)
         if (image.shape[-1], *output.shape[1:]) != (channels[0], factor * size, factor * size, channels[1]):
             raise ValueError(f'{image.shape} becomes {output.shape}, which is not factor {factor} of this task')
     except Exception as error:  # whatever a module makes of fields that are no fields

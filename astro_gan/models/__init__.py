@@ -12,6 +12,7 @@ import flax.linen as nn
 from astro_gan.models.backbones import insert_backbone
 from astro_gan.models.discriminators import SRGANDiscriminator
 from astro_gan.models.edsr import EDSR
+from astro_gan.models.frame_wdsr import FrameWDSR
 from astro_gan.models.lpips import load_lpips, lpips
 from astro_gan.models.msrresnet import MSRResNet
 from astro_gan.models.patch_discriminators import PatchDiscriminator, ResNet50PatchDiscriminator
@@ -28,6 +29,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     'msrresnet': MSRResNet,
     'edsr': EDSR,
     'wdsr': WDSR,
+    'frame_wdsr': FrameWDSR,
     'unet': UNet,
     'resnet18_unet': ResNetUNet,
 }
@@ -43,6 +45,7 @@ __all__ = [
     'EDSR',
     'GENERATORS',
     'WDSR',
+    'FrameWDSR',
     'MSRResNet',
     'PatchDiscriminator',
     'ResNet',
