@@ -52,6 +52,9 @@ class Settings:
         mask: of FITS frames, what 1 in a MASK means ('bad', 'good'), or 'ignore'; None: bad, unless that is most of it.
         allow_mosaic: frames of colour sensors before debayering are taken as gray.
         ignore_checksum: frames that do not agree with their DATASUM are read.
+        sky, noise, fwhm: of frames, for models for frames, in place of what is measured; data values and pixels.
+        sharpen, denoise: how much of what a model for frames does is kept, 0 to 1.
+        residual: write what a model for frames leaves unexplained beside its output.
         format: one of FORMATS; None: the input's.
         tile: pixels of the input on a side of a tile; None: the default.
         overwrite: replace outputs that are there.
@@ -68,6 +71,12 @@ class Settings:
     mask: str | None = None
     allow_mosaic: bool = False
     ignore_checksum: bool = False
+    sky: float | None = None
+    noise: float | None = None
+    fwhm: float | None = None
+    sharpen: float = 1.0
+    denoise: float = 1.0
+    residual: bool = False
     format: str | None = None
     tile: int | None = None
     overwrite: bool = False
@@ -77,7 +86,17 @@ class Settings:
     def deciding(self) -> dict[str, Any]:
         """Those that decide the output's values."""
         names = ('allow_color', 'reduction', 'hdu', 'stretch', 'conserve', 'format')
-        newer = ('saturation', 'mask', 'allow_mosaic', 'ignore_checksum')  # than many results
+        newer = (
+            'saturation',
+            'mask',
+            'allow_mosaic',
+            'ignore_checksum',
+            'sky',
+            'noise',
+            'fwhm',
+            'sharpen',
+            'denoise',
+        )  # than many results
         changed = [name for name in newer if getattr(self, name) != getattr(Settings, name)]
         return {name: getattr(self, name) for name in (*names, *changed)}
 
@@ -101,6 +120,7 @@ def apply_files(
     jobs: list[Job],
     settings: Settings,
     *,
+    frame_model: Model | None = None,
     fail: Callable[[str], None],
     progress: Progress,
     start: Start = lambda source, megapixels: None,
@@ -109,6 +129,7 @@ def apply_files(
     """Apply a model to files; a file that fails does not stop the others.
 
     Args:
+        frame_model: for frames in place of `model`, if they are like those that it learned.
         fail: is told one line for each file that fails, or, if the program itself has failed, where.
         progress: is told the megapixels that have been made.
         start: is told each input, as it is opened, and how many megapixels it will make.
@@ -122,7 +143,9 @@ def apply_files(
     counts: Counter[str] = Counter()
     for source, target in jobs:
         try:
-            outcome = apply_file(model, source, target, settings, progress=progress, start=start, log=log, since=since)
+            outcome = apply_file(
+                model, source, target, settings, frame_model, progress=progress, start=start, log=log, since=since
+            )
         except Exception as error:
             outcome = FAILED
             fail(explain(error, source, target))
@@ -159,6 +182,7 @@ def apply_file(
     source: str,
     target: Path,
     settings: Settings,
+    frame_model: Model | None = None,
     *,
     progress: Progress = lambda megapixels: None,
     start: Start = lambda source, megapixels: None,
@@ -182,7 +206,8 @@ def apply_file(
         kind = kind_of(source)
     fits_input = kind == 'fits'
     to_fits = settings.format == 'fits' or (settings.format is None and fits_input)
-    opened = _open(model, source, settings, fits_input=fits_input, upright=not to_fits)
+    used = frame_model if frame_model and fits_input else model
+    opened = _open(used, source, settings, fits_input=fits_input, upright=not to_fits)
     if to_fits and not fits_input:
         raise UserError(f'{name}: a picture has no data values to write as FITS; choose another --format')
     if min(opened.height, opened.width) < SMALLEST:
@@ -190,9 +215,19 @@ def apply_file(
     notes = list(getattr(opened, 'notes', ()))
     for note in notes:
         log(f'{name}: {note}')
+    more = {'stretch': dataclasses.asdict(opened.stretch), 'hdu': opened.frame.hdu} if fits_input else {}
+    if used.task == 'frames':
+        from astro_gan.inference import observed
+
+        if not fits_input:
+            raise UserError(
+                f'{name}: is a picture, and {used.name} enlarges frames with data values; leave --model out'
+            )
+        used, opened, found = observed.prepare(used, opened, target, settings, forced=used is model, log=log)
+        more |= found
+    model = used
     megapixels = model.factor**2 * opened.height * opened.width / 1e6
     start(source, megapixels)
-    more = {'stretch': dataclasses.asdict(opened.stretch), 'hdu': opened.frame.hdu} if fits_input else {}
     made = provenance.describe(model, source, settings.deciding(), notes=notes, **more)
     if target.is_dir():
         raise UserError(f'{printable(target)}: is a folder, and the output would have its name')
@@ -257,24 +292,29 @@ def _write_fits(
     log: Callable[[str], None],
 ) -> None:
     from astro_gan.files.fits import open_writer
-    from astro_gan.inference import frames
+    from astro_gan.inference import frames, observed
 
+    kind: Any = observed if model.task == 'frames' else frames
     factor = model.factor
     shape: tuple[int, ...] = (factor * source.height, factor * source.width)
     shape = (3, *shape) if model.channels == 1 or source.channels == 3 else shape
-    header = frames.output_header(source, shape, factor, made | {'conserve': settings.conserve})
+    header = kind.output_header(source, shape, factor, made | {'conserve': settings.conserve})
     top = 0
     extensions = frames.color_extensions(header) if len(shape) == 3 else ()
     with open_writer(target, shape, header, extensions=extensions, overwrite=True, seal=seal) as write:
         for strip in _render(model, source, settings, log):
             for first in range(0, len(strip), 64 * factor):  # in float64, so a few rows at a time
-                planes = frames.to_data(source, strip[first : first + 64 * factor], top, factor, settings.conserve)
+                planes = kind.to_data(source, strip[first : first + 64 * factor], top, factor, settings.conserve)
                 write(planes if len(shape) == 3 else planes[0])
                 top += planes.shape[1]
             progress(strip.shape[0] * strip.shape[1] / 1e6)
 
 
-def _render(model: Model, source: Any, settings: Settings, log: Callable[[str], None]) -> Iterator[np.ndarray]:
+def _render(
+    model: Model, source: Any, settings: Settings, log: Callable[[str], None], *, shown: bool = False
+) -> Iterator[np.ndarray]:
+    if model.task == 'frames':
+        return (source.pictures if shown else source.strips)(tile=settings.tile, log=log)
     return render(
         model.networks,
         source,
@@ -306,7 +346,7 @@ def _write_picture(
 
     def strips() -> Iterator[np.ndarray]:
         top = 0
-        for strip in _render(model, source, settings, log):
+        for strip in _render(model, source, settings, log, shown=True):
             levels = to_levels(strip, dtype)
             if alpha is not None:
                 levels = np.concatenate([levels, to_levels(_alpha(source, strip, top, factor), dtype)], axis=-1)

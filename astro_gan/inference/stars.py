@@ -124,7 +124,7 @@ def fit_gaussian(cutout: np.ndarray) -> tuple[float, float, float, float, float]
         a, b, c = math.exp(min(long[3], 50)), math.exp(min(long[4], 50)), long[5]
         middle, apart = (a + b) / 2, math.hypot((a - b) / 2, c / 2)
         flattening = 1 - math.sqrt(max(0.0, middle - apart) / (middle + apart))
-    return (fwhm, flattening, *map(float, fit[1:3]), float(fit[0])) if fwhm <= 2 * reach else None
+    return (fwhm, flattening, float(fit[1]), float(fit[2]), float(fit[0])) if fwhm <= 2 * reach else None
 
 
 def _level(cutout: np.ndarray) -> float:
@@ -154,7 +154,7 @@ def _most_common(widths: np.ndarray, allowed: np.ndarray, ratio: float) -> np.nd
     return (widths >= start) & (widths <= ratio * start)
 
 
-def _profile_width(fits: list[tuple[tuple[float, ...], np.ndarray]], typical: float) -> float:
+def _profile_width(fits: Sequence[tuple[tuple[float, ...], np.ndarray]], typical: float) -> float:
     """FWHM of the Moffat profile that fits the cores of all stars together, each at a place of its own.
 
     One star that is narrower than its pixels does not tell its width; many at different places between the pixels do.

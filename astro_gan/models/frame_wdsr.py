@@ -40,7 +40,7 @@ class FrameWDSR(nn.Module):
     @property
     def radius(self) -> float:
         """Pixels of the input around an output pixel that it depends on."""
-        return self._body().radius + max(map(reach, self.scales), default=0)
+        return self._body(parent=None).radius + max(map(reach, self.scales), default=0)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
