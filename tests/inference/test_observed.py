@@ -177,7 +177,7 @@ def observed_grain(rng, size):
 
 
 def test_unlike_frames_are_enlarged_plainly(run, models, monkeypatch, tmp_path):
-    """By itself the model for frames leaves an unlike frame to bicubic interpolation, with a line; asked for, it obeys."""
+    """By itself the model for frames leaves an unlike frame to bicubic, with a line; asked for, it obeys."""
     data = skies.field(5, size=128, noise=0)[0] + 2 * observed_grain(np.random.default_rng(3), 128)
     fits.PrimaryHDU(data.astype(np.float32)).writeto(tmp_path / 'plate.fits')
     monkeypatch.setattr(choose, 'choose_frame_model', lambda command, names, factor: None if names else framer())
