@@ -91,9 +91,9 @@ def test_chain_of_two_models(run, models, gray_picture, tmp_path):
 
 
 def test_orientation_and_transparency(run, models, tmp_path):
-    """EXIF orientation is applied and gone; the alpha channel is enlarged beside the colours."""
+    """EXIF orientation is applied and gone; the alpha channel is enlarged beside the colours, which are kept wherever anything shows."""
     pixels = noise(70, 90, 4)
-    pixels[..., 3] = np.linspace(0, 255, 90).astype(np.uint8)
+    pixels[..., 3] = np.linspace(1, 255, 90).astype(np.uint8)
     exif = Image.Exif()
     exif[Base.Orientation] = 6
     Image.fromarray(pixels).save(tmp_path / 'a.png', exif=exif)
