@@ -198,7 +198,7 @@ def prepare(
     if settings.residual:
         if source.turned:
             raise UserError(f'{source.path}: --residual is a frame, beside a frame; leave --format out')
-        residual = Residual(residual_path(target), settings.overwrite or settings.resume)
+        residual = Residual(residual_path(target), settings.overwrite or settings.resume, log)
     try:
         found = observe(model.networks[0], source, residual=residual, **given)
     except ValueError as error:

@@ -115,11 +115,13 @@ def test_residual(run, models, frame, tmp_path):
     residual = fits.getdata(tmp_path / 'out/m101.residual.fits')
     data = fits.getdata(frame)
     np.testing.assert_array_equal(np.isnan(residual), np.isnan(data))
-    chi = json.loads((tmp_path / 'out/m101.fits.json').read_text())['residual']['chi_square']
+    facts = json.loads((tmp_path / 'out/m101.fits.json').read_text())['residual']
+    chi = facts['chi_square']
     # A fresh network leaves the noise; through the blur less of it is left.
     dark = np.isfinite(data) & (np.abs(data - np.nanmedian(data)) < 12)
     assert chi == pytest.approx(np.square(residual[dark] / 2).mean(), rel=0.15)
     assert 0.3 < chi < 1.1
+    assert facts['beyond'] < 0.01
     status, _, err = run('upscale', frame, '--residual', '--denoise', 0.5, out=tmp_path / 'out', model=models['frames'])
     assert status == 1
     assert 'exists already' in err
