@@ -279,8 +279,14 @@ def enlarge(network: Network, data: np.ndarray, *, tile: int | None = None, **se
     """A frame `[H, W]` of data values through a network for frames: `[factor H, factor W]` float32.
 
     Args:
+        data: NaN where there is no measurement; so is the output.
         settings: of `observe`.
+
+    Raises:
+        UserError: no single plane of numbers, or nothing to measure in it.
     """
+    if data.ndim != 2 or not np.issubdtype(data.dtype, np.number):
+        raise UserError(f'model: a frame is one plane of numbers [H, W], not {data.dtype} {data.shape}')
     source = FrameSource('frame', Frame(data, None, fits.Header(), '0'), Stretch('linear', 0.0, 1.0))
     observed = observe(network, source, **settings)
     top, parts = 0, []

@@ -73,6 +73,6 @@ class Residual:
                 share = beyond / (beyond + count)
                 self.facts |= {'chi_square': round(total / count, 4), 'beyond': float(f'{share:.3g}')}
                 self.log(
-                    f'{printable(self.path)}: chi-square {total / count:.3f} per pixel where the sky is dark; {share:.2g}'
-                    f' of the pixels there differ by more than {LARGE:g} times the noise'
+                    f'{printable(self.path)}: chi-square {total / count:.3f} per pixel where it is dark; a share of '
+                    f'{share:.2g} of the pixels differs by more than {LARGE:g} times the noise'
                 )

@@ -53,6 +53,13 @@ def test_values_and_units_come_back(field):
     np.testing.assert_allclose(enlarge(1e-12 * field - 5e-10), 1e-12 * output - 5e-10, atol=2e-14)
 
 
+def test_a_model_is_called_on_a_frame(field):
+    """`load_model(...)(frame)` does what the command does; no picture is a frame."""
+    np.testing.assert_array_equal(framer()(field.astype('>f4')), enlarge(field))
+    with pytest.raises(ValueError, match='one plane of numbers'):
+        framer()(np.zeros((64, 64, 3), np.float32))
+
+
 def test_tiles_agree(field):
     """Tiles of any size give the same, blended or not: the halo holds the blur too."""
     for settings in ({}, {'sharpen': 0.3, 'denoise': 0.4}):
