@@ -94,7 +94,7 @@ class Model:
         if self.task == 'frames':
             from astro_gan.inference import observed
 
-            return observed.enlarge(self.networks[0], image, tile=tile)
+            return observed.enlarge(self.networks[0], image, then=self.networks[1:], tile=tile)
         pixels = image[..., None] if image.ndim == 2 else image
         self._check(image, pixels)
         batch = pixels if pixels.ndim == 4 else pixels[None]

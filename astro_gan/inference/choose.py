@@ -14,8 +14,7 @@ from astro_gan.models.bicubic import Bicubic
 
 COLORIZER = 'colorize_lab'
 UPSCALER = 'wdsr_x{factor}'
-FRAMES = 'frames_x{factor}'  # for frames, where one ships
-FRAMES_FACTOR = 2  # of frames, where none is asked for
+FRAMES = 'frames_x2'  # for frames, where it ships
 _STEPS = (4, 3, 2)  # factors of single networks, in the order in which a larger factor is taken apart
 
 
@@ -55,11 +54,20 @@ def choose_model(command: str, names: Sequence[str], factor: int | None) -> Mode
 
 
 def choose_frame_model(command: str, names: Sequence[str], factor: int | None) -> Model | None:
-    """The model for frames that takes the place of `choose_model`'s, where the user named none; None: there is none."""
-    name = FRAMES.format(factor=factor or FRAMES_FACTOR)
-    if command != 'upscale' or names or name not in shipped_models():
+    """The model for frames that takes the place of `choose_model`'s, where the user named none; None: there is none.
+
+    What frames_x2 makes has a PSF of two of its pixels or more: factors beyond 2 are interpolated, as nothing finer is
+    known. On compressed values bicubic interpolation is nearly exact: the logarithm of a Gaussian is a parabola.
+    """
+    if command != 'upscale' or names or FRAMES not in shipped_models() or (factor or 2) % 2:
         return None
-    return load_model(name)
+    model = load_model(FRAMES)
+    finer = (factor or 2) // model.factor
+    if finer == 1:
+        return model
+    more = bicubic(finer)
+    description = model.description | {'name': f'{model.name}+bicubic_x{finer}', 'factor': model.factor * finer}
+    return Model(description, (*model.networks, *more.networks))
 
 
 @functools.lru_cache(maxsize=4)

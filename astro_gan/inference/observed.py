@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +42,7 @@ class Observed:
         source: the frame.
         measured: of every plane.
         network: for frames.
+        then: what enlarges its compressed output further.
         sharpen, denoise: how much of what the network does is kept, 0 to 1.
         residual: where it is written; None: nowhere.
     """
@@ -48,6 +50,7 @@ class Observed:
     source: FrameSource
     measured: tuple[Measured, ...]
     network: Network
+    then: tuple[Network, ...] = ()
     sharpen: float = 1.0
     denoise: float = 1.0
     residual: Residual | None = None
@@ -64,13 +67,20 @@ class Observed:
     def channels(self) -> int:
         return self.source.channels
 
+    @property
+    def factor(self) -> int:
+        """Enlargement in all."""
+        return math.prod(network.factor for network in (self.network, *self.then))
+
     def strips(self, *, tile: int | None = None, log: Callable[[str], None] = print) -> Iterator[np.ndarray]:
         """The output in noise units, float32 `[rows, W, planes]`, top to bottom; the residual is written meanwhile."""
         with contextlib.ExitStack() as stack:
             residual = stack.enter_context(self.residual.open(self)) if self.residual else None
             plain = residual is None and self.sharpen == self.denoise == 1.0
             network: Any = self.network if plain else blended(self.network, self.sharpen, self.denoise)
-            planes = [render([network], _Plane(self, index), tile=tile, log=log) for index in range(self.channels)]
+            planes = [
+                render([network, *self.then], _Plane(self, index), tile=tile, log=log) for index in range(self.channels)
+            ]
             for parts in zip(*planes, strict=True):
                 values = from_network(np.stack(parts, axis=-1))  # [rows, W, 1 or 2, planes]
                 if residual:
@@ -81,7 +91,7 @@ class Observed:
         """The output as a picture shows it, float32 `[rows, W, planes]`, nominally in [0, 1]."""
         top = 0
         for strip in self.strips(tile=tile, log=log):
-            yield np.moveaxis(self.source.stretch.apply(self.to_data(strip, top, self.network.factor)), 0, -1)
+            yield np.moveaxis(self.source.stretch.apply(self.to_data(strip, top, self.factor)), 0, -1)
             top += len(strip)
 
     def to_data(self, strip: np.ndarray, top: int, factor: int) -> np.ndarray:
@@ -200,7 +210,7 @@ def prepare(
             raise UserError(f'{source.path}: --residual is a frame, beside a frame; leave --format out')
         residual = Residual(residual_path(target), settings.overwrite or settings.resume, log)
     try:
-        found = observe(model.networks[0], source, residual=residual, **given)
+        found = observe(model.networks[0], source, then=model.networks[1:], residual=residual, **given)
     except ValueError as error:
         raise UserError(f'{source.path}: {error}') from None
     names = ('',) if found.channels == 1 else ('red: ', 'green: ', 'blue: ')
@@ -291,6 +301,6 @@ def enlarge(network: Network, data: np.ndarray, *, tile: int | None = None, **se
     observed = observe(network, source, **settings)
     top, parts = 0, []
     for strip in observed.strips(tile=tile):
-        parts.append(to_data(observed, strip, top, network.factor, 'surface_brightness')[0])
+        parts.append(to_data(observed, strip, top, observed.factor, 'surface_brightness')[0])
         top += len(strip)
     return np.concatenate(parts)

@@ -49,7 +49,7 @@ class Residual:
         data = observed.source.frame.data
         header = enlarged_header(observed.source.frame.header, 1, data.shape)
         header.add_history('the input less the enlarged frame, seen again through the PSF of the input')
-        factor, top = observed.network.factor, 0
+        factor, top = observed.factor, 0
         total, count, beyond = 0.0, 0, 0
         with open_writer(self.path, data.shape, header, overwrite=self.overwrite) as write:
 

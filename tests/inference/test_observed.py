@@ -153,6 +153,24 @@ def test_pictures_and_colour_of_frames(run, models, tmp_path):
     assert np.abs(shown / 255 - expected).max() < 0.05
 
 
+def test_four_times(run, models, frame, monkeypatch, tmp_path):
+    """Factor 4 of frames is the model's 2, interpolated: stars keep their flux to a percent, coordinates follow."""
+    monkeypatch.setattr(choose, 'FRAMES', 'tiny_frames')
+    monkeypatch.setattr(choose, 'shipped_models', lambda: {'tiny_frames': {}})
+    monkeypatch.setattr(choose, 'load_model', lambda name: framer())
+    model = choose.choose_frame_model('upscale', [], 4)
+    assert (model.name, model.factor) == ('tiny_frames+bicubic_x2', 4)
+    assert choose.choose_frame_model('upscale', [], 3) is None
+    assert choose.choose_frame_model('enhance', [], 4) is None
+    data = 100 + 2 * skies.stars(96, [(40.3, 50.1)], [3e4], 2.5) + np.random.default_rng(0).normal(0, 2, (96, 96))
+    two, four = framer()(data.astype(np.float32)), model(data.astype(np.float32))
+    assert four.shape == (384, 384)
+    star = (slice(64, 100), slice(84, 120))
+    flux = (two[star] - 100).sum() / 4
+    larger = (four[128:200, 168:240] - 100).sum() / 16
+    assert larger == pytest.approx(flux, rel=0.01)
+
+
 def source(data, bad=None):
     return FrameSource('a.fits', Frame(data, bad, fits.Header(), '0'), Stretch('linear', 0.0, 1.0))
 
