@@ -119,6 +119,9 @@ def simulate(sky: Sky, seed: int) -> dict[str, Any]:
     halo[tuple(np.clip(at, 0, FACTOR * sky.size - 1).T)] = True
     far = ndimage.distance_transform_edt(~halo) if halo.any() else np.full(halo.shape, np.inf)
     field['mask'] = far < HALO * FACTOR * float(field['fwhm'])
+    # The field is a torus: what stands at one border shines in at the opposite one.
+    border = math.ceil(2 * FACTOR * float(field['fwhm']))
+    field['mask'] |= np.pad(np.zeros(np.subtract(halo.shape, 2 * border), bool), border, constant_values=True)
     field['plain'] = resized({'input': field['clean'].astype(np.float32)}, Image.Resampling.BICUBIC)
     return field
 
