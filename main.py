@@ -1,19 +1,17 @@
-"""Train, evaluate or export an experiment.
+"""Train, evaluate or export an experiment, or show its settings.
 
-python main.py --config=configs/wdsr.py [--mode=train|evaluate|export] [--workdir=DIR] [--config.KEY=VALUE ...]
+python main.py --config=configs/wdsr.py [--mode=train|evaluate|export|show] [--workdir=DIR] [--config.KEY=VALUE ...]
 """
 
-import os
-import shlex
 import sys
 
 from astro_gan import extras
 
 try:
-    from absl import app, flags, logging
+    from absl import app, flags
     from ml_collections import config_flags
 
-    from experiments.settings import explain_flag_error
+    from experiments import command
 except ModuleNotFoundError as error:
     sys.exit(f'error: {extras.explain("main.py", error)}')
 
@@ -23,59 +21,27 @@ CONFIG = config_flags.DEFINE_config_file(
 MODE = flags.DEFINE_enum(
     'mode',
     'train',
-    ['train', 'evaluate', 'export'],
-    'train (and evaluate at the end), evaluate the best checkpoints on the test split, or export them',
+    ['train', 'evaluate', 'export', 'show'],
+    'train (and evaluate at the end), evaluate the best checkpoints on the test split, export them, or show settings',
 )
-WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default: runs/<config name>')
+WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the run; default: runs/<config name>, _<variant> after it')
+PROFILE = flags.DEFINE_integer('profile', 0, 'Profile so many steps of each stage into <workdir>/profile')
 COORDINATOR = flags.DEFINE_string('coordinator', None, 'Several hosts: address:port of the first, the same on all')
 PROCESS_COUNT = flags.DEFINE_integer('process_count', 1, 'Several hosts: how many processes take part')
 PROCESS_ID = flags.DEFINE_integer('process_id', 0, 'Several hosts: the number of this process, from 0')
 DEBUG = flags.DEFINE_bool('debug', False, 'Show the traceback of an error')
 
 
-def parse_flags(argv: list[str]) -> list[str]:
-    """absl's parser, but a wrong setting gives one line that names the valid ones."""
-    try:
-        rest = flags.FLAGS(argv)
-        if CONFIG.value is None or not CONFIG.value.name:  # a config that failed to load says so when it is read
-            raise flags.Error('--config is missing: give a file, as in --config=configs/wdsr.py')
-        if len(rest) > 1:
-            raise flags.Error(f'{rest[1]!r} is no flag; settings look like --config.factor=2')
-        return rest
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        sys.exit(f'error: {explain_flag_error(error, argv)}')
-
-
 def main(_: list[str]) -> None:
-    # TensorFlow only feeds data here; without these it greets with its own lines.
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
-    if not flags.FLAGS['verbosity'].present:
-        logging.set_verbosity(logging.FATAL)  # Orbax tells every detail, and a full disk with a page of traceback
-    # Imported here: --help and a wrong flag answer at once.
-    import jax
-
-    from astro_gan.loop import Interrupted
-    from experiments import run
-
-    workdir = os.path.expanduser(WORKDIR.value or f'runs/{CONFIG.value.name}')
-    python = os.path.relpath(sys.executable)
-    again = shlex.join([sys.executable if python.startswith('..') else python, *sys.argv])
-    try:
-        if PROCESS_COUNT.value > 1:
-            jax.distributed.initialize(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value)
-        getattr(run, MODE.value)(CONFIG.value, workdir)
-    except Interrupted as stop:
-        print(f'{stop}; everything is saved. To go on: {again}', flush=True)
-        sys.exit(128 + stop.signum)
-    except KeyboardInterrupt:
-        print(f'stopped; what was saved before is as it was. To go on: {again}', flush=True)
-        sys.exit(130)
-    except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: training that diverges, hosts that do not meet
-        if DEBUG.value:
-            raise
-        sys.exit(f'error: {" ".join(str(error).split())}')
+    command.run(
+        MODE.value,
+        CONFIG.value,
+        WORKDIR.value or command.default_workdir(CONFIG.value, config_flags.get_config_filename(flags.FLAGS['config'])),
+        profile=PROFILE.value,
+        hosts=(COORDINATOR.value, PROCESS_COUNT.value, PROCESS_ID.value),
+        debug=DEBUG.value,
+    )
 
 
 if __name__ == '__main__':
-    app.run(main, flags_parser=parse_flags)
+    app.run(main, flags_parser=command.parse_flags)

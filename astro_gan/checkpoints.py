@@ -62,7 +62,7 @@ def save(manager: ocp.CheckpointManager, state: GANState, progress: dict[str, An
             the best.
 
     Raises:
-        OSError: too little space is left on the disk; the earlier checkpoints are intact.
+        UserError: too little space is left on the disk; the earlier checkpoints are intact.
     """
     step = int(state.step)
     if step in manager.all_steps():
@@ -72,7 +72,7 @@ def save(manager: ocp.CheckpointManager, state: GANState, progress: dict[str, An
     # none: saving is a joint affair.
     free = min(hosts.gather(shutil.disk_usage(manager.directory).free))
     if free < needed:
-        raise OSError(
+        raise UserError(
             f'{manager.directory}: {free / 2**20:.1f} MiB are free and checkpoint {step} needs {needed / 2**20:.1f}; '
             'the earlier ones are kept: make room, and start the same command again'
         )

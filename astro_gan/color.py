@@ -1,7 +1,7 @@
 """Colour spaces on batches, inside jit: RGB <-> L*a*b*, the gamut, and the Y of the super-resolution benchmarks.
 
 RGB is sRGB in [0, 1]; L* is in [0, 100], a* and b* in about [-128, 127] (CIE 1976, D65 white, 2 degree observer:
-the numbers of scikit-image's `rgb2lab`). `astro_gan.data.degradations` holds the tf.data twins.
+the numbers of scikit-image's `rgb2lab`).
 """
 
 from __future__ import annotations
@@ -110,6 +110,12 @@ def lightness(images: jax.Array) -> jax.Array:
     elif images.shape[-1] != 1:
         raise ValueError(f'lightness: images have 1 or 3 channels, not {images.shape[-1]} (shape {images.shape})')
     return 116.0 * _cube_root(linear) - 16.0
+
+
+def gray_of(images: jax.Array) -> jax.Array:
+    """The gray value `[..., 1]` in [0, 1] that is as light as sRGB `[..., 3]`: of the same L*."""
+    linear = (_to_linear(images) * jnp.asarray(RGB_TO_XYZ[1], images.dtype)).sum(-1, keepdims=True)
+    return jnp.clip(_from_linear(linear), 0.0, 1.0)
 
 
 def lightness_to_gray(lightness: jax.Array) -> jax.Array:

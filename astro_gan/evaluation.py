@@ -23,16 +23,19 @@ def evaluate(
     return {name: values[real][order] for name, values in table.items()}
 
 
-def choose_samples(batches: Iterable[Batch], count: int) -> dict[str, np.ndarray]:
-    """The `count` tiles with the most structure (standard deviation of the target): 'input' and 'target' `[n, ...]`."""
+def choose_samples(task: Task, batches: Iterable[Batch], count: int) -> dict[str, np.ndarray]:
+    """The `count` tiles with the most structure (standard deviation of the target): 'input' and 'truth' `[n, ...]`."""
+    prepare = jax.jit(lambda batch: task.prepare(batch, None))
     best: list[tuple[float, int, np.ndarray, np.ndarray]] = []
     for batch in batches:
         flat = {name: np.asarray(values).reshape(-1, *values.shape[2:]) for name, values in batch.items()}
-        for mask, index, low, high in zip(*(flat[k] for k in ('mask', 'index', 'input', 'target')), strict=True):
+        flat = jax.tree.map(np.asarray, prepare(flat))
+        names = ('mask', 'index', 'input', 'target', 'truth')
+        for mask, index, given, target, truth in zip(*(flat[name] for name in names), strict=True):
             if mask:
-                best.append((float(high.std()), -int(index), low, high))
+                best.append((float(target.std()), -int(index), given, truth))
         best = sorted(best, key=lambda item: item[:2], reverse=True)[:count]
-    return {'input': np.stack([item[2] for item in best]), 'target': np.stack([item[3] for item in best])}
+    return {'input': np.stack([item[2] for item in best]), 'truth': np.stack([item[3] for item in best])}
 
 
 def make_predict(task: Task) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
@@ -49,7 +52,7 @@ def make_predict(task: Task) -> Callable[[Any, Any, np.ndarray], np.ndarray]:
 def sample_picture(task: Task, samples: dict[str, np.ndarray], outputs: list[np.ndarray]) -> np.ndarray:
     """Rows of input | baseline | outputs | truth, uint8 `[H, W, 3]`; a gray input is the baseline itself."""
     images = samples['input']
-    columns = [task.baseline(images), *outputs, task.to_rgb(images, samples['target'])]
+    columns = [task.baseline(images), *outputs, samples['truth']]
     if images.shape[-1] == 3:
-        columns.insert(0, images)
+        columns.insert(0, task.to_rgb(images, images))
     return comparison_grid([np.asarray(column) for column in columns])

@@ -4,7 +4,7 @@ The graph is made from the jaxpr, primitive by primitive. What depends on weight
 statistics) is computed here, once. Sizes stay symbolic: JAX writes them as expressions of the input's ('4*height',
 'floordiv(height + 63, 64)'), and those become a few integer nodes.
 
-A primitive or a use of one that is not in the table is a ValueError, never a guess. The operators are those of opset
+A primitive or a use of one that is not in the table is a UserError, never a guess. The operators are those of opset
 18: https://onnx.ai/onnx/operators/
 """
 
@@ -22,6 +22,8 @@ import onnx
 from jax.extend.core import Literal
 from onnx import helper, numpy_helper
 
+from astro_gan.errors import UserError
+
 OPSET, IR_VERSION = 18, 8  # of ONNX 1.13 (2022): runtimes since then read it
 INPUT, OUTPUT = 'images', 'output'
 _LARGEST = 2**31 - 2**20  # bytes of a protocol buffer
@@ -38,7 +40,7 @@ def to_onnx(forward: Callable[[jax.Array], jax.Array], channels: int, descriptio
         description: goes into the model's metadata, each value as JSON.
 
     Raises:
-        ValueError: the network does something that has no translation here, or is larger than a file may be.
+        UserError: the network does something that has no translation here, or is larger than a file may be.
     """
     sizes = jax.export.symbolic_shape('batch, height, width')
     spec = jax.ShapeDtypeStruct((*sizes, channels), jnp.float32)
@@ -55,7 +57,7 @@ def to_onnx(forward: Callable[[jax.Array], jax.Array], channels: int, descriptio
     model = helper.make_model(onnx_graph, opset_imports=opset, ir_version=IR_VERSION, producer_name='astro_gan')
     helper.set_model_props(model, {key: json.dumps(value) for key, value in description.items()})
     if model.ByteSize() > _LARGEST:
-        raise ValueError(
+        raise UserError(
             f'onnx: the model has {model.ByteSize() / 2**30:.1f} GiB, a file holds 2; export another format'
         )
     onnx.checker.check_model(model)
@@ -81,7 +83,7 @@ class _Graph:
         if isinstance(value, str):
             return value
         if value is None:
-            raise ValueError('onnx: a tensor of size 0 is used')
+            raise UserError('onnx: a tensor of size 0 is used')
         array = np.asarray(value, order='C')
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._names:
@@ -121,7 +123,7 @@ class _Graph:
             case ast.Call(func=ast.Name(id='mod' | 'max' | 'min' as name), args=[left, right]):
                 result = self.add(name.capitalize(), self._size(left), self._size(right))
             case _:
-                raise ValueError(f'onnx: the size {ast.unparse(node)} has no translation')
+                raise UserError(f'onnx: the size {ast.unparse(node)} has no translation')
         self._names[key] = result
         return result
 
@@ -167,7 +169,7 @@ def _translate(graph: _Graph, jaxpr: Any, consts: Sequence[Any], inputs: Sequenc
         else:
             translate = _TABLE.get(equation.primitive.name)
             if translate is None:
-                raise ValueError(f'onnx: the operation {equation.primitive.name} has no translation')
+                raise UserError(f'onnx: the operation {equation.primitive.name} has no translation')
             results = [translate(graph, equation, *arguments)]
         values |= dict(zip(equation.outvars, results, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
@@ -175,7 +177,7 @@ def _translate(graph: _Graph, jaxpr: Any, consts: Sequence[Any], inputs: Sequenc
 
 def _require(condition: bool, equation: Any) -> None:
     if not condition:
-        raise ValueError(f'onnx: this use of {equation.primitive.name} has no translation: {equation}')
+        raise UserError(f'onnx: this use of {equation.primitive.name} has no translation: {equation}')
 
 
 def _convolution(graph: _Graph, equation: Any, x: Value, kernel: Value) -> Value:

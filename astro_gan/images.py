@@ -2,7 +2,7 @@
 
 Images are `[N, H, W, C]` floats in [0, 1] unless a docstring says otherwise. The resampling kernel of the whole
 project is the Keys cubic (a = -0.5) with half-pixel centres, widened (antialiased) when shrinking: what MATLAB's
-`imresize` and the super-resolution benchmarks use. `astro_gan.data.degradations` holds its tf.data twin.
+`imresize` and the super-resolution benchmarks use.
 """
 
 from __future__ import annotations
@@ -43,6 +43,30 @@ def quantize(images: jax.Array) -> jax.Array:
 def to_uint8(images: np.ndarray | jax.Array) -> np.ndarray:
     """Floats in [0, 1] (clipped) -> uint8 numpy array of the same shape."""
     return np.round(np.clip(np.asarray(images, np.float32), 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def to_float(images: jax.Array) -> jax.Array:
+    """uint8 -> float32 in [0, 1].
+
+    Raises:
+        TypeError: another type, whose range is unknown.
+    """
+    if images.dtype != jnp.uint8:
+        raise TypeError(f'expected uint8, not {images.dtype.name}')
+    return images.astype(jnp.float32) / 255.0
+
+
+def random_dihedral(keys: jax.Array, images: jax.Array) -> jax.Array:
+    """One of the eight flips and quarter turns of each square image `[N, S, S, C]`; the sky has no up.
+
+    Args:
+        keys: `[N]`, one for each image.
+        images: of any type.
+    """
+    bits = jax.vmap(lambda key: jax.random.bernoulli(key, shape=(3,)))(keys)[..., None, None, None]
+    for bit, turned in enumerate((lambda x: x.swapaxes(1, 2), lambda x: x[:, ::-1], lambda x: x[:, :, ::-1])):
+        images = jnp.where(bits[:, bit], turned(images), images)
+    return images
 
 
 def comparison_grid(columns: list[np.ndarray], *, gap: int = 4) -> np.ndarray:

@@ -5,98 +5,24 @@ Files are written under a temporary name and renamed, so that a reader or a kill
 
 from __future__ import annotations
 
-import csv
 import io
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-Row = dict[str, Any]
-
-
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """Write a whole file or nothing: a temporary name beside it, then a rename."""
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read_rows(path: Path) -> list[Row]:
-    """The rows of a CSV file, numbers as floats and steps as integers; [] when there is no file."""
-    if not path.exists():
-        return []
-
-    def parse(text: str) -> Any:
-        try:
-            return float(text)
-        except ValueError:
-            return text
-
-    with path.open(newline='') as file:
-        rows = [{key: parse(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
-    return [row | {'step': int(row['step'])} if 'step' in row else row for row in rows]
-
-
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as CSV; the columns are the union of the rows' keys, in order of appearance."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval='', lineterminator='\n')
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue())
+from astro_gan.curves import plot_curves
+from astro_gan.files import atomic
+from astro_gan.tables import Row, read_rows, write_rows
 
 
 def save_picture(path: Path, picture: np.ndarray) -> None:
     """Write uint8 `[H, W, 3]` as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, 'PNG')
-    write_atomically(path, buffer.getvalue())
-
-
-def plot_curves(rows: Sequence[Row], path: Path) -> None:
-    """Draw generator, discriminator and evaluation curves over the steps, the stages' boundaries marked."""
-    import matplotlib
-
-    matplotlib.use('Agg')
-    from matplotlib import pyplot as plt
-
-    panels = {
-        'generator loss': ['generator/loss'],
-        'discriminator loss': ['discriminator/loss'],
-        'L1 (validation)': ['eval/l1'],
-        'PSNR Y, dB (validation)': ['eval/psnr_y'],
-        'LPIPS (validation)': ['eval/lpips'],
-        'L1 of a*b* (validation)': ['eval/l1_ab'],
-        'colourfulness (validation)': ['eval/colourfulness'],
-    }
-    panels = {title: names for title, names in panels.items() if any(name in row for row in rows for name in names)}
-    if not panels:
-        return
-    figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 3.2), squeeze=False)
-    for axis, (title, names) in zip(axes[0], panels.items(), strict=True):
-        for name in names:
-            # Stages minimise different losses: one line each, never joined.
-            for stage in dict.fromkeys(row['stage'] for row in rows):
-                points = [(row['step'], row[name]) for row in rows if row['stage'] == stage and name in row]
-                if points:
-                    axis.plot(*zip(*points, strict=True), marker='.', label=stage)
-        axis.set_title(title, fontsize=10)
-        axis.set_xlabel('step')
-        axis.legend(fontsize=8)
-        axis.grid(alpha=0.3)
-    figure.tight_layout()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png', dpi=100)
-    plt.close(figure)
-    write_atomically(path, buffer.getvalue())
+    atomic.write(path, buffer.getvalue())
 
 
 class Logbook:

@@ -53,7 +53,7 @@ def train(
     fresh = create_state(task, stages[0], jax.random.key(settings.seed))
     active = jax.process_index() == 0
     logbook = Logbook(workdir, active=active)
-    samples = choose_samples(eval_batches, settings.samples) if active else None
+    samples = choose_samples(task, eval_batches, settings.samples) if active else None
     previous: GANState | None = None
     with stop_signals() as stop:
         # The stages differ in how they train, not in how they are measured: one compilation serves all.

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from astro_gan import checkpoints, hosts
+from astro_gan.errors import UserError
 from astro_gan.evaluation import evaluate, sample_picture
 from astro_gan.interrupts import Interrupted
 from astro_gan.logbook import Logbook
@@ -25,7 +26,7 @@ from astro_gan.train import make_train_step, replicate
 PROFILE_AFTER = 10  # steps: the first ones compile
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UserError):
     """Training cannot go on; the message says why and what to try."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -32,7 +31,9 @@ class Task:
         input_shape: `[h, w, C]` of one training input.
         discriminator_input: `(input, output) -> [n, H, W, C]`: what the discriminator sees of a target or a prediction
             (a conditional GAN adds the input).
-        preprocess: tf function, `(crop uint8 [S, S, 3], seed int[2]) -> {'input', 'target'}` for one sample.
+        prepare: on the device, `(batch, keys [n] or None) -> batch`: adds 'input', 'target' and 'truth' (the target as
+            RGB `[n, H, W, 3]` in [0, 1]) to what the data source gives, mostly 'crop' uint8 `[n, S, S, 3]`. A key for
+            each sample draws flips and noise; None, for evaluation, draws nothing.
         to_rgb: `(input, prediction) -> [N, H, W, 3]` in [0, 1], for metrics and pictures.
         baseline: `input -> [N, H, W, 3]` in [0, 1]: what the network has to beat (bicubic enlargement, or gray).
         metrics: `(prediction RGB, truth RGB) -> {name: [N] or [N, D]}`, both `[N, H, W, 3]` in [0, 1].
@@ -45,7 +46,7 @@ class Task:
     discriminator: nn.Module
     input_shape: tuple[int, int, int]
     discriminator_input: Callable[[jax.Array, jax.Array], jax.Array]
-    preprocess: Callable[..., Any]
+    prepare: Callable[[Batch, jax.Array | None], Batch]
     to_rgb: Callable[..., jax.Array]
     baseline: Callable[..., jax.Array]
     metrics: Callable[..., Terms]

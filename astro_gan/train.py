@@ -1,7 +1,8 @@
 """The train step and the evaluation step: pure functions of a state and a batch, mapped over all devices.
 
 The state is one unreplicated pytree (`in_axes=None`); everything that comes out is averaged over the devices, so it
-is the same on each. Only `step` selects the randomness: key = fold(seed, step, device).
+is the same on each. Randomness derives from (seed, step, device); that of pictures from (seed, step,
+sample).
 """
 
 from __future__ import annotations
@@ -117,8 +118,12 @@ def make_train_step(
     adversarial = stage.discriminator_loss is not None
 
     def step_fn(state: GANState, batch: Batch) -> tuple[GANState, Terms]:
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), state.step), jax.lax.axis_index(AXIS))
-        generator_key, penalty_key = jax.random.split(key)
+        device, samples = jax.lax.axis_index(AXIS), len(jax.tree.leaves(batch)[0])
+        step_key, sample_key = jax.random.split(jax.random.fold_in(jax.random.key(seed), state.step))
+        generator_key, penalty_key = jax.random.split(jax.random.fold_in(step_key, device))
+        # By a sample's number in the whole batch: on however many devices, it is prepared alike.
+        numbers = device * samples + jnp.arange(samples)
+        batch = task.prepare(batch, jax.vmap(jax.random.fold_in, (None, 0))(sample_key, numbers))
         generator, discriminator = state.generator, state.discriminator
         stage_step = state.step - first_step
         terms: Terms = {}
@@ -180,17 +185,18 @@ def make_eval_step(task: Task, *, baseline: bool = False) -> Callable[[Any, Any,
     host. `baseline` measures what the network has to beat (the parameters are then not looked at).
     """
 
-    def step_fn(params: Any, batch_stats: Any, batch: Batch) -> Terms:
-        truth = task.to_rgb(batch['input'], batch['target'])
+    def step_fn(variables: dict[str, Any], batch: Batch) -> Terms:
+        batch = task.prepare(batch, None)
         if baseline:
             prediction = task.baseline(batch['input'])
         else:
-            variables = {'params': params, 'batch_stats': batch_stats}
-            output = task.generator.apply(variables, batch['input'], train=False)
+            output: Any = task.generator.apply(variables, batch['input'], train=False)
             prediction = task.to_rgb(batch['input'], output)
-        result = task.metrics(prediction, truth)
+        result = task.metrics(prediction, batch['truth'])
         result |= {'mask': batch['mask'], 'index': batch['index']}
         return jax.lax.all_gather(result, AXIS, tiled=True)
 
-    # Not donated: the same parameters serve the next batch.
-    return jax.pmap(step_fn, axis_name=AXIS, in_axes=(None, None, 0), out_axes=None)
+    # Not donated: the same parameters serve the next batch. One argument for all of them: jax 0.10 takes in_axes for
+    # those of the leaves where there are as many, which three arguments are of a batch of three without parameters.
+    step = jax.pmap(step_fn, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+    return lambda params, batch_stats, batch: step({'params': params, 'batch_stats': batch_stats}, batch)

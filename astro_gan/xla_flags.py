@@ -1,8 +1,8 @@
 """A flag of XLA, JAX's compiler, that makes CPUs faster; `import astro_gan` sets it, a user's own XLA_FLAGS win.
 
-jaxlib 0.10 and 0.11 hand convolutions, products and sums to YNNPACK by default. On x86-64 that is slower
-(docs/performance.md; jax-ml/jax#37465), and has crashed 0.10.2 and 0.11.0 (jax-ml/jax#39257). An empty list of what to
-hand over turns it off.
+jaxlib 0.10 and 0.11 hand convolutions, products and sums to YNNPACK by default. On x86-64 that is mostly slower
+(docs/performance.md; jax-ml/jax#37465), and it has crashed 0.10.2 and 0.11.0 (jax-ml/jax#39257). An empty list of what
+to hand over turns it off.
 
 To be taken out when `jax` in pyproject.toml begins at a release that is no faster with it: compare
 `python -m benchmarks.train_step` as it is and with XLA_FLAGS=--xla_cpu_experimental_ynn_fusion_type=+reduce, which is

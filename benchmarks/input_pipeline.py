@@ -4,12 +4,12 @@
     python -m benchmarks.input_pipeline --folder DIR --cores 4 --crop 192 --repeats 5
     python -m benchmarks.input_pipeline --folder DIR --data-set     # ours from a TFDS data set built of that folder
 
-Needs PyTorch: `pip install 'astro_gan[benchmarks]'`. The work: decode a picture, cut a random crop, flip or turn it,
-reduce it x4 (bicubic, antialiased, rounded as an 8-bit file is), and batch 16 of these pairs as float32. Each row is
-measured in processes of its own, pinned to the same cores; the two sides take turns, and what is given is the median
-of the turns. `stream` decodes a picture for every crop, `memory` has all pictures decoded beforehand. PyTorch's side:
-Pillow, `interpolate(antialias=True)`, one worker process per core. The first batches, and so starting up, are not
-counted; `stream` is measured from the second epoch on unless --first-epoch is given.
+Needs PyTorch: `pip install 'astro_gan[benchmarks]'`. The work: decode a picture, cut a random crop, and batch 16 of
+them as uint8 (flips, the reduction and colours are made on the device, by the training step). Each row is measured in
+processes of its own, pinned to the same cores; the two sides take turns, and what is given is the median of the turns.
+`stream` decodes a picture for every crop, `memory` has all pictures decoded beforehand. PyTorch's side: Pillow, one
+worker process per core. The first batches, and so starting up, are not counted; `stream` is measured from the second
+epoch on unless --first-epoch is given.
 
 Then the memory of our process over passes of a set that is larger than its cache: the folder's pictures repeated as
 hard links (symbolic ones where these cannot be made), with nothing kept. The last column is what the last pass added.
@@ -31,20 +31,16 @@ from statistics import median
 from typing import Any
 
 BATCH = 16
-FACTOR = 4
 WARM_UP = 4  # batches
 GIB = 2**30
 
 
 def ours(source: Any, crop: int, cache_bytes: int, start_step: int = 0) -> Iterator[Any]:
     """Batches of astro_gan."""
-    from astro_gan.data import degradations, pipeline
-
-    def preprocess(image: Any, seed: Any) -> Any:
-        return {'input': degradations.downsample(image, FACTOR), 'target': degradations.to_float(image)}
+    from astro_gan.data import pipeline
 
     return pipeline.train_batches(
-        source, preprocess, batch_size=BATCH, crop_size=crop, seed=0, cache_bytes=cache_bytes, start_step=start_step,
+        source, batch_size=BATCH, crop_size=crop, seed=0, cache_bytes=cache_bytes, start_step=start_step,
         log=lambda line: None,
     )  # fmt: skip
 
@@ -75,16 +71,10 @@ def pytorch(paths: list[str], crop: int, cores: int, in_memory: bool) -> Iterato
         def __len__(self) -> int:
             return len(paths)
 
-        def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        def __getitem__(self, index: int) -> torch.Tensor:
             picture = self.kept[index] if self.kept else decode(paths[index])
             y, x = (int(torch.randint(side - crop + 1, ())) for side in picture.shape[:2])
-            piece = torch.from_numpy(np.array(picture[y : y + crop, x : x + crop])).permute(2, 0, 1)
-            turn = int(torch.randint(8, ()))
-            piece = torch.rot90(piece.flip(2) if turn & 4 else piece, turn & 3, (1, 2))
-            target = piece.float() / 255
-            size = crop // FACTOR
-            low = torch.nn.functional.interpolate(target[None], (size, size), mode='bicubic', antialias=True)[0]
-            return (low.clamp(0, 1) * 255).round() / 255, target
+            return torch.from_numpy(np.array(picture[y : y + crop, x : x + crop]))
 
     torch.set_num_threads(1)
     loader = torch.utils.data.DataLoader(

@@ -10,7 +10,7 @@ def _task(name: str) -> ConfigDict:
     """What both tasks have."""
     config = ConfigDict()
     config.task = name
-    config.name = ''  # names the default workdir, runs/<name>
+    config.name = ''  # names the default workdir, runs/<name>, and what is exported
     config.seed = 0  # all randomness derives from it
     # An exported model (its generator), or the workdir of another run (its generator, and a discriminator that has been
     # trained): start from those weights.
@@ -29,7 +29,7 @@ def _task(name: str) -> ConfigDict:
     config.precision = 'float32'  # or bfloat16: of the networks' arithmetic; parameters stay float32
     config.gradient_clip = 0.0  # largest global norm of a gradient; 0: no clipping
     config.log_every = 20  # steps between scalars for TensorBoard
-    config.patience = 10  # evaluations without a better score that end a stage
+    config.patience = 10  # evaluations without a better score that end a stage; 0: every stage has all its steps
     config.max_skipped = 5  # non-finite steps in a row that bring the last checkpoint's weights back
     config.max_rollbacks = 3  # roll-backs in a row (no clean evaluation between); one more ends the training
     config.sample_rows = 4  # rows of the sample pictures
@@ -111,6 +111,34 @@ def colorization() -> ConfigDict:
     return config
 
 
+def frames() -> ConfigDict:
+    """Simulated frames (astro_gan/simulation), which need no data; sized for a laptop's CPU."""
+    config = _task('frames')
+    config.factor = 2  # enlargement: 1 (clean and sharpen) or 2
+    config.dataset.name = 'simulated'
+    config.dataset.crop_size = 80  # pixels of the output
+    config.dataset.eval_tile = 128  # pixels of the output
+    config.dataset.eval_fields = 64  # simulated fields of the validation, and as many others of the test
+    config.dataset.eval_batch_size = 8
+
+    config.discriminator.name = 'srgan'
+    config.discriminator.features = 32
+    config.discriminator.hidden = 256
+    config.discriminator.norm = 'spectral'
+    config.discriminator.global_pool = True
+
+    for stage in (config.supervised, config.adversarial):
+        stage.pixel_loss = 'noise_units'
+        stage.flux_weight = 0.25  # of the loss on the flux in windows
+        stage.batch_size = 6
+    config.adversarial.adversarial_weight = 5e-3
+    config.adversarial.learning_rate = 1e-4
+    config.adversarial.discriminator_learning_rate = 1e-4
+    config.adversarial.ema_decay = 0.98
+    config.gradient_clip = 1.0
+    return config
+
+
 def _stage() -> ConfigDict:
     """What both stages have."""
     stage = ConfigDict()
@@ -125,10 +153,10 @@ def _stage() -> ConfigDict:
     stage.decay_rate = 0.5  # `step`: factor of a reduction
     stage.beta1 = 0.9  # Adam
     stage.beta2 = 0.999
-    stage.pixel_loss = 'l1'  # l1, mse or charbonnier
+    stage.pixel_loss = 'l1'  # l1, mse or charbonnier; of frames also noise_units
     stage.pixel_weight = 1.0
     stage.feature_weight = 0.0  # of the perceptual loss
-    stage.best_metric = 'l1'  # names the best checkpoint; any of astro_gan.loop's HIGHER_IS_BETTER, LOWER_IS_BETTER
+    stage.best_metric = 'l1'  # names the best checkpoint; any of astro_gan.task's HIGHER_IS_BETTER, LOWER_IS_BETTER
     return stage
 
 
@@ -143,6 +171,13 @@ def smoke(config: ConfigDict) -> ConfigDict:
         stage.steps = 6
         stage.batch_size = 4
         stage.eval_every = 3
+    if config.task == 'frames':
+        config.dataset.crop_size = 32
+        config.dataset.eval_tile = 64
+        config.dataset.eval_fields = 4
+        config.generator.features = 8
+        config.generator.blocks = 2
+        config.discriminator.hidden = 8
     if config.task == 'super_resolution':
         config.dataset.crop_size = 48
         config.dataset.eval_tile = 96
@@ -173,6 +208,7 @@ def report(config: ConfigDict) -> ConfigDict:
 def paper(config: ConfigDict) -> ConfigDict:
     """The full schedule of the SRGAN paper's adversarial stage and discriminator (section 3.2), for a real data set."""
     config.log_every = 100
+    config.patience = 0  # the papers train to the last step
     config.supervised.eval_every = 10_000
     config.adversarial.eval_every = 10_000
     config.adversarial.ema_decay = 0.999

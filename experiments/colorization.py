@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from astro_gan import colorization, images, losses, metrics, summary
+from astro_gan import color, colorization, images, losses, metrics, summary
 from astro_gan.errors import UserError
 from astro_gan.models import load_lpips, load_resnet, make_generator
-from astro_gan.task import Stage, Task
+from astro_gan.task import Batch, Stage, Task
 from astro_gan.train import AXIS
 from experiments import parts
 
@@ -44,16 +44,15 @@ def make_task(config: ConfigDict) -> Task:
     if config.chroma.boost <= -1 or config.chroma.scale <= 0:
         raise UserError('config.chroma: boost must be above -1 and scale above 0')
 
-    def preprocess(crop: Any, seed: Any) -> Any:
-        from astro_gan.data import degradations
-
-        del seed
-        image = degradations.downsample(crop, reduction)
-        lab = degradations.rgb_to_lab(image)
-        lightness = lab[..., :1]
-        if space == 'lab':
-            return {'input': lightness / 100.0, 'target': lab[..., 1:] / colorization.AB_SCALE}
-        return {'input': degradations.lightness_to_gray(lightness), 'target': image}
+    def prepare(batch: Batch, keys: jax.Array | None) -> Batch:
+        crops = images.to_float(batch['crop'])
+        crops = crops if keys is None else images.random_dihedral(keys, crops)
+        picture = images.quantize(images.downsample(crops, reduction))
+        if space == 'rgb':
+            return {**batch, 'input': color.gray_of(picture), 'target': picture, 'truth': picture}
+        lab = color.rgb_to_lab(picture)
+        made = {'input': lab[..., :1] / 100.0, 'target': lab[..., 1:] / colorization.AB_SCALE, 'truth': picture}
+        return {**batch, **made}
 
     def tile_metrics(prediction: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
         result = metrics.image_metrics(prediction, truth, border=0, lpips_params=lpips_params)
@@ -71,7 +70,7 @@ def make_task(config: ConfigDict) -> Task:
         discriminator=parts.discriminator(config),
         input_shape=(size, size, 1),
         discriminator_input=functools.partial(_discriminator_input, space=space),
-        preprocess=preprocess,
+        prepare=prepare,
         # Rounded to what a file can hold.
         to_rgb=lambda gray, prediction: images.quantize(colorization.to_rgb(gray, prediction, space)),
         baseline=lambda gray: images.quantize(colorization.gray_picture(gray, space)),

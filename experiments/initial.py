@@ -130,7 +130,7 @@ def _from_workdir(config: ConfigDict, task: Any, workdir: Path, log: Callable[[s
         best = best_state(workdir, record, task.make_stage(like, record, stage))
         if best is None:
             continue
-        state, step = best
+        state, step, _ = best
         where = f'{workdir}, {stage} stage, step {step}'
         log(f'generator: starts from {where}' + _afresh(theirs.get('factor'), ours))
         nets = {'generator': {'params': state.ema_params, 'batch_stats': state.ema_batch_stats}}
@@ -145,8 +145,8 @@ def _from_workdir(config: ConfigDict, task: Any, workdir: Path, log: Callable[[s
     raise UserError(f'config.init_from: {workdir} has no evaluated checkpoint yet')
 
 
-def best_state(workdir: Path, task: Task, stage: Stage) -> tuple[GANState, int] | None:
-    """The best checkpoint of a stage and its step; None if there is none that has been evaluated."""
+def best_state(workdir: Path, task: Task, stage: Stage) -> tuple[GANState, int, dict[str, Any]] | None:
+    """The best checkpoint of a stage, its step and progress; None if there is none that has been evaluated."""
     directory = workdir / 'checkpoints' / stage.name
     if not directory.is_dir():
         return None
@@ -154,5 +154,5 @@ def best_state(workdir: Path, task: Task, stage: Stage) -> tuple[GANState, int] 
         step = manager.best_step()
         if step is None or manager.metrics(step) is None:
             return None
-        state, _ = checkpoints.restore(manager, state_shape(task, stage), step)
-        return state, step
+        state, progress = checkpoints.restore(manager, state_shape(task, stage), step)
+        return state, step, progress

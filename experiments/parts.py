@@ -20,7 +20,7 @@ from astro_gan.task import Stage
 from astro_gan.train import AXIS
 
 PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
-WEIGHTS = ('pixel_weight', 'feature_weight', 'chroma_weight', 'grid_weight', 'adversarial_weight')
+WEIGHTS = ('pixel_weight', 'feature_weight', 'chroma_weight', 'grid_weight', 'flux_weight', 'adversarial_weight')
 
 
 def select(table: Any, name: str, setting: str) -> Any:
@@ -38,10 +38,14 @@ def check(config: ConfigDict) -> None:
     select(PRECISIONS, config.precision, 'precision')
     _check_range(config, ('log_every', 'max_skipped', 'sample_rows'), 1)
     _check_range(config, ('patience', 'gradient_clip', 'max_rollbacks', 'seed'), 0)
-    _check_range(config, ('crop_size', 'eval_tile', 'eval_batch_size', 'eval_tiles_per_image'), 1, group='dataset')
+    _check_range(
+        config, ('crop_size', 'eval_tile', 'eval_batch_size', 'eval_tiles_per_image', 'eval_fields'), 1, group='dataset'
+    )
     _check_range(config, ('cache_mib',), 0, group='dataset')
     _check_range(config, ('features', 'blocks', 'depth', 'stages'), 1, group='generator')
     _check_range(config, ('features', 'hidden'), 1, group='discriminator')
+    for name in ('supervised', 'adversarial'):  # a stage that is left out too: it is by these
+        _check_range(config, ('steps', 'epochs'), 0, group=name)
     if 'dropout' in config.generator and not 0.0 <= config.generator.dropout < 1.0:
         raise UserError(
             f'config.generator.dropout: {config.generator.dropout} is no rate; it must be from 0 to below 1'
@@ -52,7 +56,6 @@ def check_stage(config: ConfigDict, name: str) -> None:
     """Raise UserError for a setting of a stage that would fail, or mislead, only later."""
     stage = config[name]
     _check_range(config, ('batch_size', 'eval_every', 'critic_steps', 'decay_every'), 1, group=name)
-    _check_range(config, ('steps', 'epochs'), 0, group=name)
     _check_range(config, ('learning_rate', 'discriminator_learning_rate', 'gradient_penalty'), 0, group=name)
     _check_range(config, ('ema_decay', 'real_label', 'decay_rate'), 0, 1, group=name)
     weights = [key for key in WEIGHTS if key in stage]

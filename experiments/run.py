@@ -1,9 +1,10 @@
-"""The three modes of main.py: train, evaluate, export. Reads a config, wires the parts together."""
+"""The modes of main.py that work: train, evaluate, export. Reads a config, wires the parts together."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,21 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from astro_gan import loop
+from astro_gan import hosts, loop, workdir
 from astro_gan.errors import UserError
 from astro_gan.evaluation import choose_samples, make_predict, sample_picture
 from astro_gan.evaluation import evaluate as evaluate_tiles
 from astro_gan.export import export_model
-from astro_gan.logbook import read_rows, save_picture, write_rows
-from astro_gan.state import GANState
+from astro_gan.files import atomic
+from astro_gan.logbook import save_picture
+from astro_gan.state import GANState, state_shape
+from astro_gan.tables import read_rows, write_rows
 from astro_gan.task import Batch, Stage, Task
 from astro_gan.train import make_eval_step
-from experiments import colorization, parts, super_resolution
+from experiments import colorization, frames, parts, super_resolution
 from experiments.initial import STAGES, best_state, initial_state
-from experiments.settings import claim_workdir, lock_workdir
 
-TASKS = {'super_resolution': super_resolution, 'colorization': colorization}
+TASKS = {'super_resolution': super_resolution, 'colorization': colorization, 'frames': frames}
 # How a metric of a task's headline looks in a table: title (^ or v: which way is better) and digits.
 COLUMNS = {
     'l1': ('L1 v', 5),
@@ -76,14 +78,15 @@ def _open_source(config: ConfigDict, split: str, minimum_size: int) -> Any:
     )
 
 
-def eval_batches(config: ConfigDict, split: str, task: Task) -> Iterable[Batch]:
+def eval_batches(config: ConfigDict, split: str, task: Task) -> Any:
     """The tiles of one split, iterated anew at every evaluation."""
+    if config.task == 'frames':
+        return frames.eval_batches(config, split)
     from astro_gan.data.pipeline import EvalBatches
 
     dataset, devices = config.dataset, jax.device_count()
     return EvalBatches(
         _open_source(config, split, dataset.eval_tile),
-        task.preprocess,
         tile=dataset.eval_tile,
         batch_size=-(-dataset.eval_batch_size // devices) * devices,
         maximum_tiles_per_image=dataset.eval_tiles_per_image,
@@ -102,12 +105,13 @@ def _place() -> dict[str, int]:
 
 
 def _train_batches(config: ConfigDict, source: Any, task: Task) -> Callable[[Stage, int], Iterator[Batch]]:
+    if config.task == 'frames':
+        return lambda stage, start_step: frames.train_batches(stage.batch_size)
     from astro_gan.data.pipeline import train_batches
 
     def batches(stage: Stage, start_step: int) -> Iterator[Batch]:
         return train_batches(
             source,
-            task.preprocess,
             batch_size=stage.batch_size,
             crop_size=config.dataset.crop_size,
             seed=config.seed,
@@ -144,33 +148,53 @@ def _count_epochs(config: ConfigDict, pictures: int) -> ConfigDict:
     return config
 
 
-def train(config: ConfigDict, workdir: str) -> None:
-    """Train all stages, then evaluate them on the test split."""
-    folder, first = Path(workdir), jax.process_index() == 0
+def train(config: ConfigDict, folder: str | Path, *, profile: int = 0) -> None:
+    """Train all stages, then evaluate them on the test split.
+
+    Args:
+        config: of the run.
+        folder: its workdir.
+        profile: steps of each stage to profile.
+    """
+    folder = Path(folder)
     log(f'astro_gan: {config.name} ({config.task}), {jax.device_count()} {jax.default_backend()} device(s), {folder}/')
     task = make_task(config)
     _check_devices(make_stages(config, task))
-    for line in claim_workdir(config, folder, write=first):
-        log(line)
-    with lock_workdir(folder) if first else contextlib.nullcontext():
-        _train(config, task, folder)
-    evaluate(config, workdir, task)
+    with contextlib.ExitStack() as held:
+        # Locked before anything is written; when one host has to leave, all do.
+        hosts.on_first(lambda: held.enter_context(workdir.locked(folder)))
+        settings = json.loads(config.to_json())
+        for line in hosts.on_first(lambda: workdir.claim(folder, settings, write=True)) or ():
+            log(line)
+        _train(config, task, folder, profile)
+    evaluate(config, folder, task)
 
 
-def _train(config: ConfigDict, task: Task, folder: Path) -> None:
+def _train(config: ConfigDict, task: Task, folder: Path, profile: int) -> None:
     # Before anything slow: weights that are missing, or have to be downloaded. A begun run has its own.
-    begun = any(folder.glob('checkpoints/*/[0-9]*'))
+    begun = workdir.begun(folder)
     if any(config[name].feature_weight for name in STAGES):
         parts.content_weights(config)
     initial = (lambda state: state) if begun else initial_state(config, TASKS[config.task], log)
-    source = _open_source(config, 'train', config.dataset.crop_size)
-    config = _count_epochs(config, len(source))
+    source, pictures = None, {}
+    if config.task == 'frames':  # made as they are trained on
+        tiles = eval_batches(config, 'validation', task)
+    else:
+        source = _open_source(config, 'train', config.dataset.crop_size)
+        config = _count_epochs(config, len(source))
+        tiles = eval_batches(config, 'validation', task)
+        pictures = {'train': source, 'validation': tiles.source}
+    environment = workdir.environment(pictures)
+    for line in hosts.on_first(lambda: workdir.note_environment(folder, environment)) or ():
+        log(line)
+    stages = make_stages(config, task)
+    _describe_networks(task, stages[0], folder)
     loop.train(
         task,
-        make_stages(config, task),
+        stages,
         initial_state=initial,
         train_batches=_train_batches(config, source, task),
-        eval_batches=eval_batches(config, 'validation', task),
+        eval_batches=tiles,
         workdir=folder,
         settings=loop.Settings(
             seed=config.seed,
@@ -179,28 +203,47 @@ def _train(config: ConfigDict, task: Task, folder: Path) -> None:
             max_skipped=config.max_skipped,
             max_rollbacks=config.max_rollbacks,
             samples=config.sample_rows,
+            profile=profile,
         ),
         log=log,
     )
 
 
-def _best_states(config: ConfigDict, workdir: Path, task: Task) -> dict[str, tuple[GANState, dict[str, Any]]]:
+def _describe_networks(task: Task, stage: Stage, folder: Path) -> None:
+    """Both networks' parameters in <workdir>/parameters.txt, and their numbers in a line."""
+    from clu import parameter_overview  # imports TensorFlow
+
+    state = state_shape(task, stage)
+    trees = [('generator', state.generator.params), ('discriminator', state.discriminator.params)]
+    tables = [
+        f'{name}\n{parameter_overview.get_parameter_overview(tree, include_stats=False)}\n' for name, tree in trees
+    ]
+    hosts.on_first(lambda: atomic.write(folder / 'parameters.txt', '\n'.join(tables)))
+    counts = [f'{name}: {sum(leaf.size for leaf in jax.tree.leaves(tree)):,} parameters' for name, tree in trees]
+    log(', '.join(counts))
+
+
+def _best_states(config: ConfigDict, folder: Path, task: Task) -> dict[str, tuple[GANState, dict[str, Any]]]:
     """The best checkpoint of every stage that has one, with its step and score."""
-    claim_workdir(config, workdir, write=False)
-    found = {}
+    workdir.claim(folder, json.loads(config.to_json()), write=False)
+    found: dict[str, tuple[GANState, dict[str, Any]]] = {}
     for stage in make_stages(config, task):
-        best = best_state(workdir, task, stage)
-        if best is not None:
-            state, step = best
-            found[stage.name] = (state, {'stage': stage.name, 'step': step})
+        best = best_state(folder, task, stage)
+        if best is None:
+            continue
+        state, step, progress = best
+        origin = loop.weights_hash(next(reversed(found.values()))[0]) if found else None
+        if origin and progress.get('started_from') not in (None, origin):
+            log(f'warning: {stage.name} started from older weights than the best of the stage before; train again')
+        found[stage.name] = (state, {'stage': stage.name, 'step': step})
     if not found:
-        raise UserError(f'{workdir}: no evaluated checkpoint there; train first, or name its --workdir')
+        raise UserError(f'{folder}: no evaluated checkpoint there; train first, or name its --workdir')
     return found
 
 
-def evaluate(config: ConfigDict, workdir: str, task: Task | None = None) -> dict[str, dict[str, float]]:
+def evaluate(config: ConfigDict, folder: str | Path, task: Task | None = None) -> dict[str, dict[str, float]]:
     """Measure the baseline and every stage's best weights on the test split; print and keep the table."""
-    folder = Path(workdir)
+    folder = Path(folder)
     task = task or make_task(config)
     states = _best_states(config, folder, task)
     batches = eval_batches(config, 'test', task)
@@ -223,7 +266,7 @@ def evaluate(config: ConfigDict, workdir: str, task: Task | None = None) -> dict
         data = config.dataset.folder or config.dataset.name
         rows = [{'system': name, 'step': steps.get(name, 0), 'data': data, **row} for name, row in table.items()]
         write_rows(folder / 'test.csv', rows)
-        samples = choose_samples(batches, config.sample_rows)
+        samples = choose_samples(task, batches, config.sample_rows)
         outputs = [predict(state.ema_params, state.ema_batch_stats, samples['input']) for state, _ in states.values()]
         (folder / 'samples').mkdir(exist_ok=True)
         save_picture(folder / 'samples' / 'test.png', sample_picture(task, samples, outputs))
@@ -240,9 +283,9 @@ def format_table(table: dict[str, dict[str, float]], headline: tuple[str, ...], 
     return '\n'.join(lines)
 
 
-def export(config: ConfigDict, workdir: str) -> None:
+def export(config: ConfigDict, folder: str | Path) -> None:
     """Write the best weights of every stage to <workdir>/export/<stage>."""
-    folder = Path(workdir)
+    folder = Path(folder)
     states = _best_states(config, folder, make_task(config))
     if jax.process_index() != 0:
         return
@@ -265,8 +308,9 @@ def export(config: ConfigDict, workdir: str) -> None:
 
 
 def _test_row(folder: Path, system: str, step: int) -> dict[str, Any]:
-    """The system's row of test.csv, if these weights have been measured."""
+    """The system's row of test.csv, if these weights have been measured; what is no number there is left out."""
     for row in read_rows(folder / 'test.csv'):
         if (row['system'], row['step']) == (system, step):
-            return {'split': 'test'} | {key: value for key, value in row.items() if key not in ('system', 'step')}
+            told = {key: value for key, value in row.items() if key not in ('system', 'step')}
+            return {'split': 'test'} | {k: v for k, v in told.items() if isinstance(v, str) or math.isfinite(v)}
     return {}

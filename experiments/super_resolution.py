@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from astro_gan import images, losses, metrics, summary
 from astro_gan.errors import UserError
 from astro_gan.models import load_lpips, make_generator
-from astro_gan.task import Stage, Task
+from astro_gan.task import Batch, Stage, Task
 from astro_gan.train import AXIS
 from experiments import parts
 
@@ -46,11 +46,11 @@ def make_task(config: ConfigDict) -> Task:
         generator = generator.clone(axis_name=AXIS)  # batch statistics over all devices
     factor = config.factor
 
-    def preprocess(crop: Any, seed: Any) -> Any:
-        from astro_gan.data.degradations import downsample, to_float
-
-        del seed
-        return {'input': downsample(crop, factor), 'target': to_float(crop)}
+    def prepare(batch: Batch, keys: jax.Array | None) -> Batch:
+        crops = images.to_float(batch['crop'])
+        crops = crops if keys is None else images.random_dihedral(keys, crops)
+        # Rounded to 8 bits, as a file of the reduced picture would be.
+        return {**batch, 'input': images.quantize(images.downsample(crops, factor)), 'target': crops, 'truth': crops}
 
     low_size = config.dataset.crop_size // factor
     return Task(
@@ -58,7 +58,7 @@ def make_task(config: ConfigDict) -> Task:
         discriminator=parts.discriminator(config),
         input_shape=(low_size, low_size, 3),
         discriminator_input=lambda low_res, image: image,
-        preprocess=preprocess,
+        prepare=prepare,
         # Rounded to what a file can hold, as the published numbers are.
         to_rgb=lambda low_res, prediction: images.quantize(prediction),
         baseline=lambda low_res: images.quantize(images.upsample(low_res, factor)),

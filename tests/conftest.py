@@ -5,6 +5,7 @@ The compiler keeps what it compiled for the next run.
 
 import functools
 import os
+import signal
 from pathlib import Path
 
 from tests.runs import compiler_flags, main_here
@@ -20,6 +21,10 @@ import numpy as np
 import pytest
 
 import astro_gan  # noqa: F401 (adds its flag of the compiler before a test imports JAX)
+
+# Where the parent ignores Ctrl-C (background jobs of a script) this process, and with it its children, would too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 LONGEST = ('test_colorization_runs.py', 'test_main.py', 'test_loop.py')

@@ -53,6 +53,7 @@ def main_here(*flags):
     from absl import logging
 
     import main as script
+    from experiments import command
 
     parsed, verbosity = absl_flags.FLAGS, logging.get_verbosity()
     parsed.unparse_flags()
@@ -68,7 +69,7 @@ def main_here(*flags):
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings('ignore', r'the load_module\(\)', DeprecationWarning)  # ml_collections
-                rest = script.parse_flags(argv)
+                rest = command.parse_flags(argv)
             script.main(rest)
         except SystemExit as stop:  # a text is what the interpreter would print, with the status 1
             status = stop.code if isinstance(stop.code, int) else 1

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from astro_gan import checkpoints
+from astro_gan.errors import UserError
 from tests import tiny
 
 
@@ -37,9 +39,24 @@ def test_latest_two_and_best_are_kept(state, tmp_path):
         for step, score in enumerate(scores):
             checkpoints.save(manager, at(state, step), {}, score)
         assert manager.all_steps() == [1, 4, 5]
+    assert not [path for path in tmp_path.rglob('metrics/*') if 'NaN' in path.read_text(errors='replace')]  # no JSON
     with checkpoints.open_manager(tmp_path) as manager:  # a new process finds the same best
         assert manager.best_step() == 1
         assert manager.latest_step() == 5
+
+
+def test_a_checkpoint_from_before_averaged_statistics_is_read(tmp_path):
+    """The latest statistics stand in for them; everything else is as it was saved."""
+    state = tiny.fresh_state(tiny.task(generator='srresnet'), tiny.stage(adversarial=None))
+    old = {field: getattr(state, field) for field in checkpoints.FIELDS if field != 'ema_batch_stats'}
+    args = ocp.args.Composite(state=ocp.args.StandardSave(old), progress=ocp.args.JsonSave({'first_step': 0}))
+    with checkpoints.open_manager(tmp_path) as manager:
+        manager.save(0, args=args, force=True)
+    assert checkpoints.latest_progress(tmp_path) == {'first_step': 0}
+    with checkpoints.open_manager(tmp_path) as manager:
+        restored, _ = checkpoints.restore(manager, state, 0)
+    jax.tree.map(np.testing.assert_array_equal, restored, state)
+    jax.tree.map(np.testing.assert_array_equal, restored.ema_batch_stats, state.generator.batch_stats)
 
 
 def test_leftovers_of_a_killed_save_are_removed(state, tmp_path):
@@ -70,7 +87,7 @@ def test_a_full_disk_is_one_line_and_costs_nothing(state, tmp_path, monkeypatch)
     with checkpoints.open_manager(tmp_path) as manager:
         checkpoints.save(manager, at(state, 1), {}, -1.0)
         monkeypatch.setattr('shutil.disk_usage', lambda path: SimpleNamespace(free=1000))
-        with pytest.raises(OSError, match='make room'):
+        with pytest.raises(UserError, match='make room'):
             checkpoints.save(manager, at(state, 2), {}, -1.0)
         assert manager.all_steps() == [1]
     assert not list(tmp_path.glob('2*'))

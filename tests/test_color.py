@@ -93,3 +93,12 @@ def test_fit_gamut_loses_chroma_and_nothing_else():
 def test_luma_agrees_with_scikit_image():
     """Y is BT.601 in 16/255 .. 235/255, as the super-resolution papers measure it."""
     np.testing.assert_allclose(color.luma(GRID) * 255, reference.rgb2ycbcr(GRID)[..., 0], rtol=1e-5)
+
+
+def test_the_gray_of_a_colour_is_as_light():
+    """The gray value has the colour's L*, by scikit-image's numbers; of a gray it is the gray itself."""
+    pixels = np.random.default_rng(0).random((200, 3), np.float32)
+    gray = np.asarray(color.gray_of(pixels))
+    light = reference.rgb2lab(np.repeat(gray, 3, -1).astype(np.float64))[..., 0]
+    np.testing.assert_allclose(light, reference.rgb2lab(pixels.astype(np.float64))[..., 0], atol=2e-3)
+    np.testing.assert_allclose(color.gray_of(np.repeat(gray, 3, -1)), gray, atol=1e-5)

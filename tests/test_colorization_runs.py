@@ -9,8 +9,8 @@ from PIL import Image
 from skimage import color
 
 import astro_gan
-from astro_gan.logbook import read_rows
 from astro_gan.state import create_state, state_shape
+from astro_gan.tables import read_rows
 from astro_gan.train import make_train_step, replicate
 from configs import resnet18_unet_lab, resnet18_unet_rgb, unet_rgb, wdsr
 from experiments import colorization, run

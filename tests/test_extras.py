@@ -1,5 +1,6 @@
 """What the core does without: a missing extra is one line that names it, and the compiler's flag."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -42,23 +43,41 @@ def test_a_missing_module_of_no_extra_is_a_fault():
         extras.explain('it', ModuleNotFoundError("No module named 'astro_gan.gone'", name='astro_gan.gone'))
 
 
+PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
+# The distributions that a module can come from; where it is not installed, one of its own name.
+DISTRIBUTIONS = {
+    name: {d.lower().replace('_', '-') for d in of} for name, of in metadata.packages_distributions().items()
+}
+
+
+def distributions(module):
+    return DISTRIBUTIONS.get(module, {module.replace('_', '-')})
+
+
+def names(requirements):
+    return {Requirement(line).name.lower().replace('_', '-') for line in requirements}
+
+
 def test_the_extras_bring_what_they_are_said_to():
     """Every module that a line names comes with a package of that extra in pyproject.toml, and not with the core."""
-    project = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project']
-    canonical = {
-        name: {n.lower().replace('_', '-') for n in d} for name, d in metadata.packages_distributions().items()
-    }
-
-    def names(lines):
-        return {Requirement(line).name.lower().replace('_', '-') for line in lines}
-
-    core = names(project['dependencies'])
+    core = names(PROJECT['dependencies'])
     for extra, modules in extras._BROUGHT_BY.items():
-        brought = names(project['optional-dependencies'][extra])
+        brought = names(PROJECT['optional-dependencies'][extra])
         assert not brought & core
         for module in modules:
-            distributions = canonical.get(module, {module.replace('_', '-')})  # as it is called where not installed
-            assert distributions & brought, f'{module} does not come with {extra}'
+            assert distributions(module) & brought, f'{module} does not come with {extra}'
+
+
+def test_the_library_imports_what_is_declared():
+    """Every package that a module of the library imports stands in pyproject.toml, in the core or in an extra."""
+    declared = names(PROJECT['dependencies']).union(*map(names, PROJECT['optional-dependencies'].values()))
+    declared.add('jaxlib')  # a part of JAX
+    for path in sorted((ROOT / 'astro_gan').rglob('*.py')):
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [node.module] if isinstance(node, ast.ImportFrom) else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for module in {module.partition('.')[0] for module in modules} - sys.stdlib_module_names - {'astro_gan'}:
+                assert distributions(module) & declared, f'{path.relative_to(ROOT)}: {module} is not in pyproject.toml'
 
 
 @pytest.mark.parametrize(

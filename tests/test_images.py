@@ -1,5 +1,6 @@
 """Resampling and picture grids."""
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -45,3 +46,22 @@ def test_comparison_grid_places_columns_and_enlarges_the_input():
     assert (grid[12:16, 0:4] == 128).all()
     assert (grid[:8, 12:] == 255).all()
     assert (grid[:8, :8] == 0).all()
+
+
+def test_flips_and_turns_reach_all_eight_and_nothing_else():
+    """Flips and quarter turns only, each about as often, each image by its own key."""
+    image = np.arange(9, dtype=np.uint8).reshape(3, 3, 1)
+    eight = {np.rot90(a, k).tobytes() for a in (image, image[:, ::-1]) for k in range(4)}
+    keys = jax.random.split(jax.random.key(5), 400)
+    turned = np.asarray(images.random_dihedral(keys, np.repeat(image[None], 400, 0)))
+    seen = [one.tobytes() for one in turned]
+    assert set(seen) == eight
+    assert min(seen.count(one) for one in eight) > 25
+    np.testing.assert_array_equal(images.random_dihedral(keys[7:8], image[None])[0], turned[7])
+
+
+def test_to_float_knows_the_range():
+    """uint8 comes out in [0, 1]; of another type white is not known."""
+    np.testing.assert_allclose(images.to_float(np.uint8([0, 51, 255])), [0, 0.2, 1], rtol=1e-6)
+    with pytest.raises(TypeError, match='uint16'):
+        images.to_float(np.zeros(3, np.uint16))

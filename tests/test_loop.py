@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from astro_gan import checkpoints, logbook, loop
-from astro_gan.logbook import read_rows
+from astro_gan.tables import read_rows
 from tests import tiny
 
 SETTINGS = {

@@ -1,6 +1,9 @@
 """main.py as a user runs it: every config at :smoke, its modes, its errors, several processes."""
 
 import json
+import math
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -14,13 +17,14 @@ import pytest
 from PIL import Image
 
 import astro_gan
+from astro_gan import workdir
+from astro_gan.errors import UserError
 from astro_gan.export import export_model
-from astro_gan.logbook import read_rows
 from astro_gan.state import create_state, state_shape
+from astro_gan.tables import read_rows
 from configs import edsr, srgan, wdsr
 from experiments import run, super_resolution
 from experiments.initial import initial_state
-from experiments.settings import claim_workdir, lock_workdir
 from tests.runs import ROOT, assert_one_line, main, main_here, records, start
 
 CONFIGS = ('wdsr', 'edsr', 'srgan')
@@ -179,6 +183,21 @@ def test_a_wrong_flag_is_one_line_that_names_the_right_ones(flags, words, tmp_pa
         ({'dataset.eval_tile': 16}, ['eval_tile', '32']),
         ({'supervised.pixel_weight': 0.0}, ['supervised', 'pixel_weight']),
         ({'task': 'cooking'}, ['task', 'super_resolution']),
+        ({'gradient_clip': -1.0}, ['config.gradient_clip', '-1.0', 'at least 0']),
+        ({'gradient_clip': math.nan}, ['config.gradient_clip', 'nan']),
+        ({'patience': -1}, ['config.patience', 'at least 0']),
+        ({'supervised.learning_rate': -1e-3}, ['config.supervised.learning_rate', '-0.001', 'at least 0']),
+        ({'supervised.learning_rate': math.inf}, ['config.supervised.learning_rate', 'inf']),
+        ({'adversarial.discriminator_learning_rate': -1.0}, ['discriminator_learning_rate', 'at least 0']),
+        ({'adversarial.feature_weight': -0.1}, ['config.adversarial.feature_weight', '-0.1', 'at least 0']),
+        ({'adversarial.grid_weight': -1.0}, ['config.adversarial.grid_weight', 'at least 0']),
+        ({'adversarial.gradient_penalty': -10.0}, ['config.adversarial.gradient_penalty', 'at least 0']),
+        ({'supervised.ema_decay': 1.01}, ['config.supervised.ema_decay', '1.01', 'at most 1']),
+        ({'adversarial.real_label': 1.2}, ['config.adversarial.real_label', '1.2', 'at most 1']),
+        ({'adversarial.real_label': -0.1}, ['config.adversarial.real_label', 'at least 0']),
+        ({'supervised.beta1': 1.0}, ['config.supervised.beta1', 'below 1']),
+        ({'supervised.steps': -5}, ['config.supervised.steps', 'at least 0']),
+        ({'dataset.eval_tiles_per_image': 0}, ['eval_tiles_per_image', 'at least 1']),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_the_right_ones(settings, words, tmp_path):
@@ -190,6 +209,28 @@ def test_a_wrong_setting_is_one_line_that_names_the_right_ones(settings, words, 
     for word in words:
         assert word in str(caught.value)
     assert not (tmp_path / 'run' / 'evaluations.csv').exists()
+
+
+def test_a_stage_may_have_one_loss_of_any_kind():
+    """grid_weight alone is a loss too."""
+    config = wdsr.get_config('smoke')
+    config.update_from_flattened_dict({'supervised.pixel_weight': 0.0, 'supervised.grid_weight': 1.0})
+    config.adversarial.steps = 0
+    (stage,) = run.make_stages(config, run.make_task(config))
+    prediction = np.zeros((1, 24, 24, 3), np.float32)
+    target = np.zeros_like(prediction)
+    target[:, ::4, ::4] = 1.0
+    loss, terms = stage.generator_loss(prediction, {'target': target}, None, None)
+    assert list(terms) == ['generator/grid']
+    # One pixel of 16 is off by 1: it deviates from the mean by 15/16, each other by 1/16.
+    np.testing.assert_allclose(loss, 2 * 15 / 16**2, rtol=1e-6)
+
+
+@pytest.mark.parametrize('config', [wdsr, edsr, srgan])
+def test_the_papers_schedules_have_all_their_steps(config):
+    """Early stopping would end SRGAN's million steps after a tenth of them."""
+    assert config.get_config('paper').patience == 0
+    assert config.get_config().patience == 10
 
 
 def test_an_unwritable_workdir_is_one_line():
@@ -221,14 +262,19 @@ def test_help_and_import_are_quick_and_without_tensorflow():
     assert subprocess.run([sys.executable, '-c', check], cwd=ROOT, check=False).returncode == 0
 
 
-def test_two_processes_equal_one_with_two_devices(smoke_run, tmp_path):
-    """Two hosts of one device each get what one host with two devices gets, and write one set of files."""
+def start_hosts(folder, *flags):
+    """A training on two hosts of one device each."""
     with socket.socket() as free:
         free.bind(('localhost', 0))
         address = f'localhost:{free.getsockname()[1]}'
-    flags = ('--config=configs/srgan.py:smoke', '--config.log_every=3')
+    flags = ('--config=configs/srgan.py:smoke', f'--workdir={folder}', *flags)
     several = ('--coordinator', address, '--process_count=2')
-    hosts = [start(*flags, f'--workdir={tmp_path}', *several, f'--process_id={i}') for i in range(2)]
+    return [start(*flags, *several, f'--process_id={number}') for number in range(2)]
+
+
+def test_two_processes_equal_one_with_two_devices(smoke_run, tmp_path):
+    """Two hosts of one device each get what one host with two devices gets, and write one set of files."""
+    hosts = start_hosts(tmp_path, '--config.log_every=3')
     results = [host.communicate(timeout=300) for host in hosts]
     assert [host.returncode for host in hosts] == [0, 0], results
     two, one = (read_rows(workdir / 'evaluations.csv') for workdir in (tmp_path, smoke_run('srgan')[1]))
@@ -238,35 +284,86 @@ def test_two_processes_equal_one_with_two_devices(smoke_run, tmp_path):
             np.testing.assert_allclose(a[key], b[key], rtol=2e-3, atol=1e-5, err_msg=key)
 
 
+def claim(config, folder, *, write):
+    return workdir.claim(folder, json.loads(config.to_json()), write=write)
+
+
 def test_a_mistake_at_the_start_does_not_claim_the_workdir(tmp_path):
     """After a start that failed on a wrong folder, the corrected command may use the same workdir."""
     config = wdsr.get_config('smoke')
     config.dataset.folder = '/nonexistent'
     with pytest.raises(ValueError, match='nonexistent'):
         run.train(config, str(tmp_path))
-    assert claim_workdir(wdsr.get_config('smoke'), tmp_path, write=True) == []
+    assert claim(wdsr.get_config('smoke'), tmp_path, write=True) == []
 
 
 def test_a_run_from_before_a_setting_existed_goes_on(tmp_path):
     """A setting that its config.json does not know does not keep it from its workdir, unless it is switched on."""
     config = wdsr.get_config('smoke')
-    claim_workdir(config, tmp_path, write=True)
+    claim(config, tmp_path, write=True)
     (tmp_path / 'checkpoints' / 'supervised' / '3').mkdir(parents=True)
     written = json.loads((tmp_path / 'config.json').read_text())
     del written['generator']['back_projection'], written['adversarial']['grid_weight']
     (tmp_path / 'config.json').write_text(json.dumps(written))
-    assert claim_workdir(config, tmp_path, write=False) == []
+    assert claim(config, tmp_path, write=False) == []
     config.generator.back_projection = True
     with pytest.raises(ValueError, match='back_projection is True, and was None'):
-        claim_workdir(config, tmp_path, write=False)
+        claim(config, tmp_path, write=False)
 
 
-def test_two_trainings_cannot_share_a_workdir(tmp_path):
-    """The second one is told so; when the first has ended the workdir is free again."""
-    with lock_workdir(tmp_path), pytest.raises(ValueError, match='another training'), lock_workdir(tmp_path):
-        pass
-    with lock_workdir(tmp_path):
-        pass
+def test_a_busy_workdir_is_left_as_it_is(tmp_path):
+    """Locked before anything is written: a second training changes no file of the first one's workdir."""
+    config = wdsr.get_config('smoke')
+    claim(config, tmp_path, write=True)
+    before = (tmp_path / 'config.json').read_bytes()
+    config.supervised.steps = 77
+    with workdir.locked(tmp_path), pytest.raises(UserError, match='another training'):
+        run.train(config, tmp_path)
+    assert (tmp_path / 'config.json').read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {'.lock', 'config.json'}
+
+
+def test_all_hosts_leave_a_busy_workdir(tmp_path):
+    """The lock is the first host's; when it cannot be had no other host waits for it for ever."""
+    with workdir.locked(tmp_path):
+        hosts = start_hosts(tmp_path)
+        results = [host.communicate(timeout=120) for host in hosts]
+    assert [host.returncode for host in hosts] == [1, 1]
+    assert 'another training is running there' in results[0][1]
+    assert 'the first host has stopped' in results[1][1]
+    assert {path.name for path in tmp_path.iterdir()} == {'.lock'}
+
+
+def test_only_a_users_mistake_becomes_a_line(tmp_path, monkeypatch):
+    """A UserError and a file that cannot be read are one line; any other error is a bug, and keeps its traceback."""
+    flags = ('--config=configs/wdsr.py:smoke', f'--workdir={tmp_path}')
+
+    def failing(error):
+        def train(*_, **__):
+            raise error
+
+        monkeypatch.setattr(run, 'train', train)
+        return main_here(*flags)
+
+    assert_one_line(failing(UserError('config.x: 3 is\ntoo small')), 'error: config.x: 3 is too small')
+    assert_one_line(failing(FileNotFoundError(2, 'No such file or directory', 'a.png')), 'a.png: No such file')
+    for bug in (ValueError('shapes differ'), RuntimeError('XLA'), OSError('no name')):
+        with pytest.raises(type(bug), match=str(bug)):
+            failing(bug)
+
+
+def test_show_prints_every_setting_as_a_flag(tmp_path):
+    """--mode=show: the default workdir, and settings that give the same config again; nothing is made."""
+    status, out, _ = main_here('--config=configs/wdsr.py:smoke', '--mode=show', '--config.dataset.name=2021')
+    lines = out.splitlines()
+    assert status == 0
+    assert lines[0] == '--workdir=runs/wdsr_smoke'  # not the default's
+    assert '--config.dataset.name=2021' in lines
+    assert '--config.supervised.steps=6' in lines
+    again = main_here('--config=configs/wdsr.py', '--mode=show', *shlex.split('\n'.join(lines[1:])))
+    assert again[0] == 0, again
+    assert again[1].splitlines()[0] == '--workdir=runs/wdsr'
+    assert again[1].splitlines()[1:] == lines[1:]
 
 
 @pytest.mark.parametrize('config', [wdsr, edsr, srgan])
@@ -279,8 +376,10 @@ def test_paper_variants_need_vgg19_and_say_so(config, tmp_path, monkeypatch):
     assert sum(leaf.size for leaf in jax.tree.leaves(state.generator.params)) > 600_000
 
 
-def test_a_folder_of_pictures_trains(tmp_path, hubble):
-    """dataset.folder: pictures of several sizes, a broken one, an automatic split; the test table at the end."""
+def test_a_folder_of_pictures_trains(tmp_path, hubble, capsys):
+    """dataset.folder: pictures of several sizes, a broken one, an automatic split; the test table at the end.
+
+    A start after a picture was added says so."""
     folder = tmp_path / 'pictures'
     folder.mkdir()
     for number in range(12):
@@ -291,3 +390,7 @@ def test_a_folder_of_pictures_trains(tmp_path, hubble):
     config.adversarial.steps = 0
     run.train(config, str(tmp_path / 'run'))
     assert {row['system'] for row in read_rows(tmp_path / 'run' / 'test.csv')} == {'bicubic', 'wdsr supervised'}
+    capsys.readouterr()
+    Image.fromarray(hubble[:100, 300:500]).save(folder / 'new.png')
+    run.train(config, str(tmp_path / 'run'))
+    assert re.search(r'other pictures in \w+ than before \(\d+, then \d+\)', capsys.readouterr().out)

@@ -8,9 +8,14 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from astro_gan.logbook import read_rows
-from experiments import run, study, study_report
-from experiments.systems import ASTRO, NATURAL, SYSTEMS, make_config
+from astro_gan.errors import UserError
+from astro_gan.tables import read_rows
+from experiments import run as modes
+from experiments.study import report
+from experiments.study import results as comparing
+from experiments.study import run as study
+from experiments.study.systems import ASTRO, NATURAL, SYSTEMS, make_config
+from experiments.study.trainings import load_others
 from tests.small_models import colorizer, saved, upscaler
 
 
@@ -33,7 +38,7 @@ def test_tables_figures_and_numbers(trained):
     text = (out / 'README.md').read_text()
     rows = {row['system']: row for row in read_rows(out / 'super_resolution.csv')}
     assert list(rows) == ['bicubic', 'WDSR', 'WDSR-GAN', 'tiny_x4']
-    for title in study_report.TABLES['super_resolution']:
+    for title in report.TABLES['super_resolution']:
         assert f'**Table {title[0]}.**' in text
     quality = text.partition('8.4, quality')[2].partition('**Table')[0]
     for name, row in rows.items():
@@ -68,10 +73,51 @@ def test_what_is_trained_is_not_trained_again(trained, monkeypatch):
     def refuse(*_):
         raise AssertionError('trained again')
 
-    monkeypatch.setattr(run, 'train', refuse)
+    monkeypatch.setattr(modes, 'train', refuse)
     study.run(arguments(trained, '--train', '--only', 'wdsr', f'--output={trained / "again"}'))
     first, second = ((trained / folder / 'super_resolution.csv').read_text() for folder in ('out', 'again'))
     assert second == '\n'.join(line for line in first.splitlines() if not line.startswith('tiny_x4')) + '\n'
+
+
+@pytest.mark.parametrize(
+    ('names', 'words'),
+    [
+        (['thesis.csv', 'README.md'], 'is not empty, and no earlier output of the study'),
+        (['figure_8_1.png'], 'is not empty, and no earlier output of the study'),
+        (['+README.md', 'colorization.csv', 'figure_8_1.png', 'notes.txt'], 'has notes.txt, which no study wrote'),
+        (['+README.md', 'figure_8_old.png'], 'has figure_8_old.png, which no study wrote'),
+    ],
+)
+def test_what_no_study_wrote_is_not_replaced(tmp_path, names, words):
+    """-o DIR: a folder with anything of the user's is refused before anything is measured, and left as it is."""
+    out = tmp_path / 'out'
+    out.mkdir()
+    for name in names:
+        text = f'# The study\n\n{report.MADE_BY}; ...' if name.startswith('+') else 'mine'
+        (out / name.removeprefix('+')).write_text(text)
+    before = {path.name: path.read_text() for path in out.iterdir()}
+    saved(upscaler(4), tmp_path / 'mine')
+    with pytest.raises(UserError, match=words):
+        study.run(arguments(tmp_path, '--models', str(tmp_path / 'mine')))
+    assert {path.name: path.read_text() for path in out.iterdir()} == before
+
+
+def test_an_earlier_report_is_replaced_as_a_whole(trained, tmp_path, monkeypatch):
+    """What the earlier one had and this one has not is gone; an error in between leaves the earlier one."""
+    out = tmp_path / 'out'
+    out.mkdir()
+    (out / 'README.md').write_text(f'# The study\n\n{report.MADE_BY}; ...')
+    (out / 'colorization.csv').write_text('of an earlier study')
+    call = arguments(trained, '--only', 'wdsr', f'--output={out}')
+    with monkeypatch.context() as patch:
+        patch.setattr(report, '_conclusions', lambda results: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            study.run(call)
+    assert {path.name for path in out.iterdir()} == {'README.md', 'colorization.csv'}
+    study.run(call)
+    assert not (out / 'colorization.csv').exists()
+    assert (out / 'super_resolution.csv').is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ['out']
 
 
 def test_colorizers(tmp_path):
@@ -132,7 +178,7 @@ def test_models_that_cannot_be_compared(tmp_path):
     for name in ('a', 'b'):
         (tmp_path / name / 'export').mkdir(parents=True)
         saved(upscaler(4), tmp_path / name / 'export' / 'adversarial')
-    names = list(study.load_others([str(tmp_path / 'a'), str(tmp_path / 'b')]))
+    names = list(load_others([str(tmp_path / 'a'), str(tmp_path / 'b')]))
     assert names == ['tiny_x4', str(tmp_path / 'b' / 'export' / 'adversarial')]
 
 
@@ -153,7 +199,7 @@ def test_pictures_of_a_folder(tmp_path, hubble):
         pictures = [row['picture'] for row in csv.DictReader(file)]
     assert pictures == ['val0.png', 'val2.png', 'val3.png'] * 2
     text = (tmp_path / 'out' / 'README.md').read_text()
-    shown = study_report.choose(pictures[:3], _tiles(tmp_path, pictures[:3]))
+    shown = comparing.choose(pictures[:3], _tiles(tmp_path, pictures[:3]))
     for number, picture in zip((6, 7, 8), shown, strict=True):
         assert f'Figure 8.{number}. Picture: https://example.org/{pictures[picture]}, CC0.' in text
 
@@ -181,9 +227,9 @@ def test_every_system_has_a_valid_config(smoke, tmp_path):
 def results(values):
     """Results with one metric; `values` `{title: [a tile each of a picture]}`."""
     tables = {title: {'l1': np.array(tiles), 'psnr': -np.array(tiles)} for title, tiles in values.items()}
-    rows = [study_report.Row(title, table=table) for title, table in tables.items()]
+    rows = [comparing.Row(title, table=table) for title, table in tables.items()]
     names = [f'{k}.png' for k in range(len(rows[0].table['l1']))]
-    return study_report.Results('super_resolution', rows, lambda t: (t, []), names, [], np.zeros(0), np.zeros(0))
+    return comparing.Results('super_resolution', rows, lambda t: (t, []), names, [], np.zeros(0), np.zeros(0))
 
 
 def test_difference_and_verdict():
@@ -193,17 +239,17 @@ def test_difference_and_verdict():
     found = results({'good': base - 0.1, 'bad': base + 0.01 * random.random(40)})
     good, bad = found.rows
     for metric in ('l1', 'psnr'):
-        mean, low, high, share = study_report.difference(found, good, bad, metric)
+        mean, low, high, share = comparing.difference(found, good, bad, metric)
         assert mean == pytest.approx(float((bad.table['l1'] - good.table['l1']).mean()))
         expected = stats.ttest_rel(bad.table['l1'], good.table['l1']).confidence_interval()
         assert (low, high) == pytest.approx(tuple(expected))
-        assert (study_report.verdict(low, high), share) == ('holds', 1.0)
-        _, low, high, _ = study_report.difference(found, bad, good, metric)
-        assert study_report.verdict(low, high) == 'does not hold'
+        assert (comparing.verdict(low, high), share) == ('holds', 1.0)
+        _, low, high, _ = comparing.difference(found, bad, good, metric)
+        assert comparing.verdict(low, high) == 'does not hold'
     zigzag = results({'a': base, 'b': base + 0.1 * (-1) ** np.arange(40)})
-    assert study_report.verdict(*study_report.difference(zigzag, *zigzag.rows, 'l1')[1:3]) == 'undecided'
+    assert comparing.verdict(*comparing.difference(zigzag, *zigzag.rows, 'l1')[1:3]) == 'undecided'
     few = results({'a': base[:3], 'b': base[:3] + 1})
-    assert study_report.verdict(*study_report.difference(few, *few.rows, 'l1')[1:3]) == 'too few pictures'
+    assert comparing.verdict(*comparing.difference(few, *few.rows, 'l1')[1:3]) == 'too few pictures'
 
 
 def test_distances_against_the_eye():
@@ -212,7 +258,7 @@ def test_distances_against_the_eye():
         'GAN': {'l1': 'does not hold', 'psnr_y': 'holds', 'lpips': 'holds'},
         'EDSR': {'l1': 'undecided', 'psnr_y': 'holds', 'lpips': 'holds'},
     }
-    (text,) = study_report._against_the_eye(results({'a': [1.0]}), verdicts)
+    (text,) = report._against_the_eye(results({'a': [1.0]}), verdicts)
     assert text.endswith('the two contradict each other in 1 of 2 claims (GAN).')
 
 
@@ -229,5 +275,5 @@ def test_choice_of_tiles():
     scales = np.array([0.1, 0.2, 0.9, 0.5, 0.3, 0.7])
     truth = scales[:, None, None, None] * random.random((6, 8, 8, 3))
     pictures = ['a', 'a', 'b', 'c', 'd', 'd']
-    assert study_report.choose(pictures, truth, count=9) == [1, 3, 5, 2]
-    assert study_report.choose(pictures, truth, count=2) == [3, 2]
+    assert comparing.choose(pictures, truth, count=9) == [1, 3, 5, 2]
+    assert comparing.choose(pictures, truth, count=2) == [3, 2]

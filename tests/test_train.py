@@ -1,12 +1,17 @@
 """The train step on two simulated devices."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from astro_gan import losses
+from astro_gan.state import start_stage
 from astro_gan.train import gradient_penalty, make_eval_step, replicate
+from experiments import parts
 from tests import tiny
 
 TASK = tiny.task()
@@ -163,6 +168,48 @@ def test_a_bad_batch_never_reaches_the_weights(adversarial):
     state, terms = step(replicate(state), tiny.batch(2))
     assert (int(state.skipped), float(terms['skipped'])) == (0, 0)
     assert differs(before.generator.params, state.generator.params)
+
+
+def test_statistics_are_averaged_with_the_weights():
+    """The weights that are measured have batch statistics of their own: averaged by the same rule, and handed on."""
+    task, stage = tiny.task(generator='srresnet'), tiny.stage(adversarial=None)
+    before, _ = run(stage, steps=1, task=task)
+    after, _ = run(stage, task=task, state=before)
+    decay = 2 / 11  # (1 + step) / (10 + step), step 1
+    expected = jax.tree.map(
+        lambda old, new: old + (1 - decay) * (new - old), before.ema_batch_stats, after.generator.batch_stats
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), expected, after.ema_batch_stats)
+    assert differs(after.ema_batch_stats, after.generator.batch_stats)
+    following = start_stage(after, stage)
+    assert_equal(following.generator.params, after.ema_params)
+    assert_equal(following.generator.batch_stats, after.ema_batch_stats)
+
+
+def test_skipped_steps_do_not_shift_the_schedule():
+    """7 skipped steps of 20: the cosine is where it is without them, at its last step, and 0 after it."""
+    steps, peak, first = 20, 0.1, 3
+    config = ConfigDict(
+        {'steps': steps, 'decay': 'cosine', 'decay_every': 1, 'decay_rate': 1.0, 'beta1': 0.0, 'beta2': 0.0}
+    )
+    tx = parts.transformation(config, 'supervised', peak=peak, clip=0.0)
+    stage = dataclasses.replace(tiny.stage(adversarial=None), generator_tx=tx, discriminator_tx=tx)
+    step = tiny.train_step(TASK, stage, first_step=first)
+    state = replicate(tiny.fresh_state(TASK, stage).replace(step=np.int32(first)))
+    for number in range(steps):
+        batch = tiny.batch(number)
+        if 4 <= number < 11:
+            batch['target'][:] = np.nan
+        before = jax.device_get(state.generator.params)
+        state, _ = step(state, batch)
+    # Without momentum Adam moves every weight that has a gradient by the rate.
+    moved = max(
+        np.abs(a - b).max() for a, b in zip(*map(jax.tree.leaves, (before, state.generator.params)), strict=True)
+    )
+    np.testing.assert_allclose(moved, peak * 0.5 * (1 + np.cos(np.pi * 19 / 20)), rtol=1e-3)
+    assert int(state.generator.opt_state[2].count) == steps
+    before = jax.device_get(state.generator.params)
+    assert_equal(step(state, tiny.batch(0))[0].generator.params, before)
 
 
 def test_bfloat16_keeps_float32_parameters():

@@ -23,6 +23,7 @@ import astro_gan
 from astro_gan.curation import contact_sheet, duplicates, groups, sources
 from astro_gan.curation.limits import Limits, Refusal
 from astro_gan.curation.work import KEPT_BY_HAND, Picture, Settings, cut, examine
+from astro_gan.errors import UserError
 from astro_gan.files import atomic
 from astro_gan.files.manifest import write_table
 from astro_gan.files.paths import printable
@@ -54,18 +55,22 @@ def curate(
     The output folder appears whole or not at all, and the same input gives the same bytes: train/, validation/ and
     test/, manifest.csv, refused.csv, curate.json, contact_sheet.html and thumbnails/.
 
+    A picture that has a split keeps it: from the earlier output in `out`, else from a column `split` of the manifest in
+    `folder`. A new one that shows the sky of pictures in two splits is refused.
+
     Raises:
-        ValueError: nothing usable, or input or settings that cannot be used; nothing is written then.
+        UserError: nothing usable, or input or settings that cannot be used; nothing is written then.
     """
     root, target = Path(folder).expanduser(), Path(out).expanduser()
     names = sources.find(root)
     _check_target(root, target, overwrite)
     rows = sources.read_manifest(root)
+    earlier = sources.earlier_splits(rows, target)
     by_hand = sources.read_overrides(Path(overrides).expanduser(), names) if overrides else {}
     target.parent.mkdir(parents=True, exist_ok=True)
     atomic.remove_stale(target.parent)
     with atomic.replacing_folder(target) as partial:
-        summary = _fill(partial, root, names, rows, by_hand, settings, jobs)
+        summary = _fill(partial, root, names, rows, earlier, by_hand, settings, jobs)
     return summary
 
 
@@ -74,6 +79,7 @@ def _fill(
     root: Path,
     names: list[str],
     rows: dict[str, dict[str, str]],
+    earlier: dict[str, str],
     by_hand: dict[str, sources.Override],
     settings: Settings,
     jobs: int,
@@ -88,12 +94,12 @@ def _fill(
         correlation=settings.limits.match_correlation,
     )
     _refuse_duplicates(kept, matched, settings.limits)
-    # Refused duplicates stay in: they may be the link between two pictures.
-    group_of = groups.by_sky([one.name for one in kept], matched, rows, settings.limits.same_sky)
+    group_of = _group(kept, matched, rows, earlier, settings.limits.same_sky)
+    inherited = {group_of[name]: split for name, split in earlier.items() if name in group_of}
     kept = [one for one in kept if one.refusal is None]
-    split_of = groups.splits(
-        {group_of[one.name] for one in kept}, settings.test_fraction, settings.validation_fraction, settings.seed
-    )
+    wanted = {group_of[one.name] for one in kept}
+    inherited = {group: split for group, split in inherited.items() if group in wanted}
+    split_of = groups.splits(wanted, settings.test_fraction, settings.validation_fraction, settings.seed, inherited)
     stems = _stems([one.name for one in kept])
     cuts = [(root, one, partial, f'{split_of[group_of[one.name]]}/{stems[one.name]}', settings) for one in kept]
     manifest: list[dict[str, Any]] = []
@@ -115,7 +121,7 @@ def _fill(
     if not manifest:
         reasons = Counter(one.refusal.reason for one in found if one.refusal)
         listed = ', '.join(f'{count} {reason}' for reason, count in reasons.most_common())
-        raise ValueError(f'{printable(root)}: none of {len(found)} pictures can be used: {listed}')
+        raise UserError(f'{printable(root)}: none of {len(found)} pictures can be used: {listed}')
     manifest.sort(key=lambda row: row['file'])
     refused.sort(key=lambda row: (row['source'], row.get('y0', -1), row.get('x0', -1)))
     write_table(partial / 'manifest.csv', _KEPT, manifest)
@@ -168,6 +174,36 @@ def _refuse_duplicates(kept: list[Picture], matched: list[duplicates.Match], lim
             worse.refusal = Refusal('duplicate', measured, f'duplicate_correlation {limits.duplicate_correlation:g}')
 
 
+def _group(
+    kept: list[Picture],
+    matched: list[duplicates.Match],
+    rows: dict[str, dict[str, str]],
+    earlier: dict[str, str],
+    degrees: float,
+) -> dict[str, str]:
+    """The group of each picture; those that would bring two splits together are refused, the new ones first."""
+    # Refused duplicates stay in: they may be the link between two pictures.
+    names = [one.name for one in kept]
+    group_of = groups.by_sky(names, matched, rows, degrees)
+    torn = groups.torn(group_of, earlier)
+    between = {one.name for one in kept if group_of[one.name] in torn and one.name not in earlier}
+    if between:
+        links = [match for match in matched if not between & {names[match.first], names[match.second]}]
+        apart = {name: row for name, row in rows.items() if name not in between}
+        came, group_of = group_of, groups.by_sky(names, links, apart, degrees)
+        for one in kept:
+            if one.name in between and one.refusal is None:
+                one.refusal = Refusal('same sky', f'shows what is in {" and ".join(sorted(torn[came[one.name]]))}')
+    # What is left over comes of other limits than before: a picture that was trained on stays.
+    for group, splits in groups.torn(group_of, earlier).items():
+        first = next(split for split in sources.SPLITS if split in splits)
+        for one in kept:
+            if group_of[one.name] == group and earlier[one.name] != first:
+                group_of[one.name] = one.name
+                one.refusal = one.refusal or Refusal('same sky', f'shows what is in {first}')
+    return group_of
+
+
 def _stems(names: list[str]) -> dict[str, str]:
     """A plain file name for each path; with a piece of the path's hash where two would be the same."""
     plain = {name: re.sub(r'[^A-Za-z0-9._-]+', '-', os.path.splitext(name)[0]).strip('.-')[-80:] for name in names}
@@ -203,11 +239,11 @@ def _check_target(root: Path, target: Path, overwrite: bool) -> None:
     """Refuse to write into the pictures, or over something that is not an earlier output."""
     shown, real, pictures_at = printable(target), target.resolve(), root.resolve()
     if real == pictures_at or pictures_at in real.parents or real in pictures_at.parents:
-        raise ValueError(f'{shown}: must be neither in the folder of pictures nor around it')
+        raise UserError(f'{shown}: must be neither in the folder of pictures nor around it')
     if not target.exists() and not target.is_symlink():
         return
     if not target.is_dir() or target.is_symlink():
-        raise ValueError(f'{shown}: exists and is not a folder')
+        raise UserError(f'{shown}: exists and is not a folder')
     if not any(target.iterdir()):
         return
     try:
@@ -215,6 +251,6 @@ def _check_target(root: Path, target: Path, overwrite: bool) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         earlier = False
     if not earlier:
-        raise ValueError(f'{shown}: is not empty, and no earlier output of astro-gan curate')
+        raise UserError(f'{shown}: is not empty, and no earlier output of astro-gan curate')
     if not overwrite:
-        raise ValueError(f'{shown}: exists already; --overwrite replaces it')
+        raise UserError(f'{shown}: exists already; --overwrite replaces it')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from scipy import sparse
@@ -11,6 +12,8 @@ from scipy.spatial import cKDTree
 
 from astro_gan.curation import sources
 from astro_gan.curation.duplicates import Match
+
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def by_sky(
@@ -41,23 +44,39 @@ def by_sky(
     return {name: leader.setdefault(int(one), name) for name, one in zip(names, label, strict=True)}
 
 
-def splits(groups: Iterable[str], test_fraction: float, validation_fraction: float, seed: int) -> dict[str, str]:
-    """Share groups out by a hash of the seed and the name, so that new pictures move no old ones.
+def splits(
+    groups: Iterable[str],
+    test_fraction: float,
+    validation_fraction: float,
+    seed: int,
+    inherited: Mapping[str, str] = NONE,
+) -> dict[str, str]:
+    """Share groups out by a hash of the seed and the name, but for those that have inherited a split.
 
     Three groups or more leave no wanted split empty: the group whose hash is nearest goes there.
     """
-    share = {name: _share(f'{seed}:{name}') for name in groups}
+    groups, have = set(groups), set(inherited.values())
+    share = {name: _share(f'{seed}:{name}') for name in groups - inherited.keys()}
     ordered = sorted(share, key=lambda name: (share[name], name))
     test = sum(value < test_fraction for value in share.values())
     validation = sum(value < test_fraction + validation_fraction for value in share.values()) - test
-    if len(ordered) >= 3:
-        test = max(test, 1) if test_fraction else 0
-        validation = max(validation, 1) if validation_fraction else 0
-        while test + validation >= len(ordered):
+    if len(groups) >= 3:
+        test = max(test, 1) if test_fraction and 'test' not in have else test
+        validation = max(validation, 1) if validation_fraction and 'validation' not in have else validation
+        while test + validation > max(0, len(ordered) - ('train' not in have)):
             test, validation = (test - 1, validation) if test > validation else (test, validation - 1)
     names = ['test'] * test + ['validation'] * validation
     names += ['train'] * (len(ordered) - len(names))
-    return dict(zip(ordered, names, strict=True))
+    return dict(inherited) | dict(zip(ordered, names, strict=True))
+
+
+def torn(group_of: Mapping[str, str], earlier: Mapping[str, str]) -> dict[str, set[str]]:
+    """Groups whose pictures have come from several splits, and from which."""
+    found: dict[str, set[str]] = {}
+    for name, group in group_of.items():
+        if name in earlier:
+            found.setdefault(group, set()).add(earlier[name])
+    return {group: came for group, came in found.items() if len(came) > 1}
 
 
 def _share(text: str) -> float:

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
+from astro_gan.errors import UserError
+
 
 def _setting(default: float, description: str) -> float:
     return dataclasses.field(default=default, metadata={'help': description})
@@ -43,9 +45,9 @@ class Limits:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
-                raise ValueError(f'{field.name} is {value!r}: must be a number, 0 or more')
+                raise UserError(f'{field.name} is {value!r}: must be a number, 0 or more')
         if self.minimum_size < 64:
-            raise ValueError(f'minimum_size is {self.minimum_size:g}: must be 64 or more')
+            raise UserError(f'minimum_size is {self.minimum_size:g}: must be 64 or more')
 
 
 @dataclasses.dataclass(frozen=True)

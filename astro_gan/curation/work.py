@@ -11,6 +11,7 @@ from PIL import Image
 
 from astro_gan.curation import duplicates, framing, quality, sources
 from astro_gan.curation.limits import Limits, Refusal, judge
+from astro_gan.errors import UserError
 from astro_gan.files import pictures
 from astro_gan.files.hashes import sha256_of
 from astro_gan.files.paths import printable
@@ -34,12 +35,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
-            raise ValueError(f'format is {self.format!r}; valid are {", ".join(FORMATS)}')
+            raise UserError(f'format is {self.format!r}; valid are {", ".join(FORMATS)}')
         if self.tile and not 32 <= self.tile <= 8192:
-            raise ValueError(f'tile is {self.tile}: must be 32 to 8192 pixels, or 0 for whole pictures')
+            raise UserError(f'tile is {self.tile}: must be 32 to 8192 pixels, or 0 for whole pictures')
         fractions = (self.test_fraction, self.validation_fraction)
         if not (all(0 <= fraction < 1 for fraction in fractions) and sum(fractions) < 1):
-            raise ValueError('the fractions for test and validation must be 0 or more and together less than 1')
+            raise UserError('the fractions for test and validation must be 0 or more and together less than 1')
 
 
 @dataclasses.dataclass
@@ -111,7 +112,7 @@ def cut(task: tuple[Path, Picture, Path, str, Settings]) -> tuple[list[dict[str,
     root, one, partial, stem, settings = task
     x0, y0, x1, y1 = one.box
     if sha256_of(root / one.name) != one.sha256:
-        raise ValueError(f'{printable(root / one.name)}: changed while it was read')
+        raise UserError(f'{printable(root / one.name)}: changed while it was read')
     pixels = pictures.read_picture(root / one.name)
     tile = settings.tile
     if tile:

@@ -30,6 +30,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from astro_gan import extras
 from astro_gan.data.listing import COLUMNS, Picture, list_pictures
 from astro_gan.data.sources import SPLITS
+from astro_gan.errors import UserError
 from astro_gan.files import atomic, pictures
 from astro_gan.files.locks import only_one
 from astro_gan.files.paths import printable, read_bytes
@@ -81,19 +82,19 @@ def build(
         log: receives one line at a time.
 
     Raises:
-        ValueError: `source` cannot be used, a picture is damaged or not the one that the manifest means, a group or a
+        UserError: `source` cannot be used, a picture is damaged or not the one that the manifest means, a group or a
             file is in two splits, the data set is there already, or Beam is not; one line.
         OSError: the data set cannot be written.
     """
     _check_name(name)
     config = _beam_config(beam_runner, beam_options)
-    root, listed = list_pictures(source, log)
     parent = _data_dir(data_dir)
+    target = parent / name / str(AstroImages.VERSION)
+    root, listed = list_pictures(source, log, _splits_in(target))
     parent.mkdir(parents=True, exist_ok=True)
     with only_one(parent / f'.{name}.lock', busy=''):
-        target = parent / name / str(AstroImages.VERSION)
         if target.exists() and not overwrite:
-            raise ValueError(f'data set {name!r} is in {target} already: give another name, or overwrite it')
+            raise UserError(f'data set {name!r} is in {target} already: give another name, or overwrite it')
         # Next to its place, so that it gets there by renaming; not in it, where TFDS could take it for a version.
         atomic.remove_stale(parent)
         draft = atomic.temporary_path(parent / name)
@@ -107,17 +108,35 @@ def build(
     return tfds.builder_from_directory(target)
 
 
+def _splits_in(target: Path) -> dict[str, str]:
+    """The split of every id in a data set that was built before; {} if there is none."""
+    if not target.exists():
+        return {}
+    try:
+        builder = tfds.builder_from_directory(target)
+        undecoded = {'image': tfds.decode.SkipDecoding()}
+        return {
+            example['id'].decode(): split
+            for split in builder.info.splits
+            for example in builder.as_data_source(split, decoders=undecoded)
+        }
+    except Exception as error:  # TFDS raises several types; a damaged set may be replaced too
+        raise UserError(
+            f'{target}: cannot be read ({" ".join(str(error).split())}), so its splits cannot be kept; remove it first'
+        ) from error
+
+
 def open_built(name: str, data_dir: str | os.PathLike[str] | None = None) -> tfds.core.DatasetBuilder:
     """A builder that reads a data set which is there already.
 
     Raises:
-        ValueError: there is none of that name; one line.
+        UserError: there is none of that name; one line.
     """
     where = _data_dir(data_dir)
     try:
         return tfds.core.read_only_builder.builder_from_files(name, data_dir=where)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        raise ValueError(f'no data set {name!r} in {where}: build it, or say where it is with data_dir') from error
+        raise UserError(f'no data set {name!r} in {where}: build it, or say where it is with data_dir') from error
 
 
 def describe(builder: tfds.core.DatasetBuilder) -> str:
@@ -139,14 +158,14 @@ def read_example(picture: Picture, root: str) -> tuple[str, dict[str, Any]]:
     """Read, check and, where needed, convert a picture: the key and the features of its example.
 
     Raises:
-        ValueError: it cannot be read or decoded, or is another file than the manifest says; one line.
+        UserError: it cannot be read or decoded, or is another file than the manifest says; one line.
     """
     path = Path(root, picture.file)
     shown = printable(path)
     encoded = read_bytes(path)
     sha256 = hashlib.sha256(encoded).hexdigest()
     if picture.sha256 and sha256 != picture.sha256:
-        raise ValueError(f'{shown}: its SHA-256 is {sha256}, but the manifest says {picture.sha256}: another file')
+        raise UserError(f'{shown}: its SHA-256 is {sha256}, but the manifest says {picture.sha256}: another file')
     pixels = pictures.decode_picture(encoded, shown)
     features = {column: getattr(picture, column) for column in COLUMNS}
     image = encoded if _is_plain(encoded) else _png(pixels)
@@ -234,11 +253,11 @@ def _write(made: AstroImages, config: tfds.download.DownloadConfig) -> None:
             made.download_and_prepare(download_config=config)
     except Exception as error:
         # Beam adds where in the pipeline it was, or hands on the text of a worker's traceback.
-        text = f'ValueError: {error}' if isinstance(error, ValueError) else str(error)
-        found = re.findall(r'^ValueError: (.*?)(?: \[while running .*)?$', text, re.MULTILINE)
+        text = f'UserError: {error}' if isinstance(error, UserError) else str(error)
+        found = re.findall(r'^(?:\S+\.)?(?:UserError|ValueError): (.*?)(?: \[while running .*)?$', text, re.MULTILINE)
         if not found:
             raise
-        raise ValueError(found[-1]) from error
+        raise UserError(found[-1]) from error
     finally:
         tfds.enable_progress_bar()
         beam_log.setLevel(level)
@@ -246,15 +265,15 @@ def _write(made: AstroImages, config: tfds.download.DownloadConfig) -> None:
 
 def _check_name(name: str) -> None:
     if not re.fullmatch(r'[a-z][a-z0-9_]*', name):
-        raise ValueError(f'{name!r} is no name for a data set: use lower case letters, digits and _')
+        raise UserError(f'{name!r} is no name for a data set: use lower case letters, digits and _')
     if name in tfds.list_builders(with_community_datasets=False):
-        raise ValueError(f'{name!r} is the name of a data set of TensorFlow Datasets: give another')
+        raise UserError(f'{name!r} is the name of a data set of TensorFlow Datasets: give another')
 
 
 def _beam_config(runner: str | None, options: str) -> tfds.download.DownloadConfig:
     if runner is None:
         if options:
-            raise ValueError('options for Beam without a runner: name one, as in --beam-runner DirectRunner')
+            raise UserError('options for Beam without a runner: name one, as in --beam-runner DirectRunner')
         return tfds.download.DownloadConfig()
     extras.need('building by Beam', 'apache_beam')
     import apache_beam as beam
@@ -263,7 +282,7 @@ def _beam_config(runner: str | None, options: str) -> tfds.download.DownloadConf
     try:
         made = beam.runners.create_runner(runner)
     except (ValueError, ImportError, AttributeError) as error:
-        raise ValueError(f'Beam has no runner {runner!r} here: {" ".join(str(error).split())}') from error
+        raise UserError(f'Beam has no runner {runner!r} here: {" ".join(str(error).split())}') from error
     given = PipelineOptions([f'--{option.strip()}' for option in options.split(',') if option.strip()])
     return tfds.download.DownloadConfig(beam_runner=made, beam_options=given)
 

@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from astro_gan.data import hubble_deep_field
+from astro_gan.errors import UserError
 from astro_gan.files import pictures
 from astro_gan.files.locks import only_one
 
@@ -53,7 +54,7 @@ def open_dataset(
     test too.
 
     Raises:
-        ValueError: unknown data set, no `image` (or `hr`) feature, or nothing usable; one line.
+        UserError: unknown data set, no `image` (or `hr`) feature, or nothing usable; one line.
     """
     if data_dir is not None:
         data_dir = os.path.expanduser(data_dir)
@@ -62,7 +63,7 @@ def open_dataset(
     there = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
     key = next((key for key in _IMAGE_FEATURES if isinstance(there.get(key), tfds.features.Image)), None)
     if key is None:
-        raise ValueError(f'data set {name!r} has no feature `image` (or `hr`) that holds a picture')
+        raise UserError(f'data set {name!r} has no feature `image` (or `hr`) that holds a picture')
     if 'group' in features and split == 'test' and 'test' not in builder.info.splits:
         part = split_expression('validation', (*builder.info.splits, 'test'), name)
     elif 'group' in features and split == 'train':
@@ -80,7 +81,7 @@ def open_dataset(
             encoded = records[row][key]
         except Exception as error:  # the readers of records raise several types
             reason = ' '.join(str(error).split())
-            raise ValueError(f'data set {name!r} in {builder.data_dir} is damaged ({reason}): make it anew') from error
+            raise UserError(f'data set {name!r} in {builder.data_dir} is damaged ({reason}): make it anew') from error
         try:
             return pictures.encoded_picture_size(encoded, ids[row])
         except ValueError:
@@ -94,7 +95,7 @@ def open_dataset(
         )
     usable = {row: size for row, size in sizes.items() if size and min(size) >= minimum_size}
     if not usable:
-        raise ValueError(
+        raise UserError(
             f'no usable picture in {part} of data set {name!r}: none of its {len(records)} pictures is at least '
             f'{minimum_size}x{minimum_size} pixels'
         )
@@ -108,10 +109,10 @@ def split_expression(split: str, there: tuple[str, ...], name: str) -> str:
     """Which part of a data set with the splits `there` serves as 'train', 'validation' or 'test'.
 
     Raises:
-        ValueError: there is no training split to carve from.
+        UserError: there is no training split to carve from.
     """
     if 'train' not in there:
-        raise ValueError(f'data set {name!r} has no split `train`; it has {", ".join(there)}')
+        raise UserError(f'data set {name!r} has no split `train`; it has {", ".join(there)}')
     validation = next((name for name in _VALIDATION_NAMES if name in there), None)
     if validation and 'test' in there:
         carved = {'train': 'train'}
@@ -144,7 +145,7 @@ def _prepared(name: str, data_dir: str | None, log: Callable[[str], None]) -> tf
         builder = _builder(name, data_dir)
         if not builder.data_path.exists():
             reason = ' '.join(str(error).split())
-            raise ValueError(f'data set {name!r} cannot be prepared in {builder.data_dir}: {reason}') from error
+            raise UserError(f'data set {name!r} cannot be prepared in {builder.data_dir}: {reason}') from error
     return builder
 
 
@@ -155,7 +156,7 @@ def _builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
         known = tfds.list_builders(with_community_datasets=False)
         near = difflib.get_close_matches(name, known, 3, 0.6)
         hint = f' (did you mean {" or ".join(near)}?)' if near else ''
-        raise ValueError(
+        raise UserError(
             f'unknown data set {name!r}{hint}; valid are hubble_deep_field, what `astro-gan dataset build` '
             f'has put into the same data_dir, and the {len(known)} data sets of TensorFlow Datasets; for your own '
             f'pictures give a folder'
@@ -163,7 +164,7 @@ def _builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
     except ValueError as error:
         if 'already set' not in str(error):
             raise
-        raise ValueError(
+        raise UserError(
             f'data set {name!r} was prepared there as TFRecord files, which cannot be read in random order; '
             f'give another data_dir or delete it'
         ) from error

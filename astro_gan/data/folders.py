@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import tqdm
@@ -19,6 +20,8 @@ from astro_gan.files.paths import existing_folder, files_below, printable, read_
 
 _SPLIT_NAMES = {'train': 'train', 'val': 'validation', 'validation': 'validation', 'test': 'test'}
 _NAMED_IN_LOG = 10
+_BY_HASH = 'a hash of the file name, 80:10:10; write a manifest.csv if pictures show the same object'
+NONE: Mapping[str, str] = MappingProxyType({})
 _READERS = 8  # a header read waits for the disk, not for the processor
 
 
@@ -43,35 +46,37 @@ def open_folder(folder: str | os.PathLike[str], split: str, minimum_size: int, l
     """Find the usable pictures of one split ('train', 'validation' or 'test') of a folder.
 
     Raises:
-        ValueError: no such folder, a manifest that cannot be used, or nothing usable in that split; one line.
+        UserError: no such folder, a manifest that cannot be used, or nothing usable in that split; one line.
     """
     root = existing_folder(folder)
     shown = printable(root)
     if (root / 'manifest.csv').is_file():
         members: dict[str, list[str]] = {}
-        for row in manifest_rows(root / 'manifest.csv'):
+        rows, how = manifest_rows(root / 'manifest.csv')
+        for row in rows:
             members.setdefault(row['split'], []).append(row['file'])
-        how = 'by manifest.csv'
     else:
         members, how = members_by_split(root)
         if not any(members.values()):
-            raise ValueError(_nothing(shown, split, minimum_size))
+            raise UserError(_nothing(shown, split, minimum_size))
     split, note = _stand_in(split, members, shown)
     usable = usable_pictures(root, members[split], minimum_size, log)
     if not usable.ids:
-        raise ValueError(_nothing(shown, split, minimum_size))
+        raise UserError(_nothing(shown, split, minimum_size))
     log(f'{shown}: {len(usable.ids)} pictures in {split}{note} (split {how})')
     return usable
 
 
-def members_by_split(root: Path) -> tuple[dict[str, list[str]], str]:
-    """Files by split of a folder that has no manifest, and in words how they were split."""
+def members_by_split(root: Path, earlier: Mapping[str, str] = NONE) -> tuple[dict[str, list[str]], str]:
+    """Files by split of a folder that has no manifest, and in words how they were split.
+
+    `earlier`: as for `manifest_rows`.
+    """
     members = _sub_folder_splits(root)
     if members:
         return members, 'by sub-folder'
     # Of all files, whatever their size: the splits ask for different sizes, and must agree on who is whose.
-    members = automatic_splits(tuple(files_below(root)))
-    return members, 'by a hash of the file name, 80:10:10; write a manifest.csv if pictures show the same object'
+    return automatic_splits(tuple(files_below(root)), earlier), f'by {_BY_HASH}'
 
 
 def _nothing(shown: str, split: str, minimum_size: int) -> str:
@@ -92,25 +97,36 @@ def _stand_in(split: str, members: dict[str, list[str]], shown: str) -> tuple[st
     if split == 'test' and members.get('validation'):
         return 'validation', ' used as test, as there is no test split'
     there = ', '.join(f'{name} ({len(files)})' for name, files in members.items() if files)
-    raise ValueError(
+    raise UserError(
         f'no {split} split in {shown} (there is: {there or "no picture"}): add a folder {_folder_name(split)}/ '
         f'or rows with split={_folder_name(split)} in manifest.csv'
     )
 
 
-def manifest_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a manifest, in its order, one per file; rows with an empty split are left out.
+def manifest_rows(path: Path, earlier: Mapping[str, str] = NONE) -> tuple[list[dict[str, str]], str]:
+    """The rows of a manifest, in its order, one per file, and in words how they were split.
+
+    Rows with an empty split are left out. Where the manifest has no column `split`, as those of `astro-gan fetch`, its
+    files are shared out by a hash of `group`, or of the file's name, and those that could not be fetched are left out.
 
     `split` comes out as 'train', 'validation' or 'test', `file` as a normalised path within the manifest's folder, and
     every other column as its text without surrounding blanks.
 
+    Args:
+        path: of the manifest.
+        earlier: splits by `id` (without one: by file) that stay as they are where files are shared out.
+
     Raises:
-        ValueError: it cannot be read, has no columns `file` and `split`, names a file outside its folder or in two
-            splits, or lists nothing; one line with the number of the line at fault.
+        UserError: it cannot be read, has no column `file`, names a file outside its folder or in two splits, or lists
+            nothing; one line with the number of the line at fault.
     """
     found: dict[str, dict[str, str]] = {}
     shown = printable(path)
-    for number, row in read_table(path, ('file', 'split'))[1]:
+    columns, rows = read_table(path, ('file',))
+    if 'split' not in columns:
+        listed = {inside(row['file'], f'{shown}: line {number}'): row for number, row in rows if not _failed(row)}
+        return _shared_out(listed, earlier, shown), f'of the files in {path.name} by {_BY_HASH}'
+    for number, row in rows:
         where = f'{shown}: line {number}'
         split = row['split'].lower()
         if not split:
@@ -122,7 +138,24 @@ def manifest_rows(path: Path) -> list[dict[str, str]]:
             raise UserError(f'{where}: {row["file"]!r} is in two splits')
     if not found:
         raise UserError(f'{shown}: lists no file with a split')
-    return list(found.values())
+    return list(found.values()), f'by {path.name}'
+
+
+def _failed(row: dict[str, str]) -> bool:
+    """Whether `astro-gan fetch` says that the file is not there."""
+    return row.get('status') == 'failed'
+
+
+def _shared_out(listed: dict[str, dict[str, str]], earlier: Mapping[str, str], shown: str) -> list[dict[str, str]]:
+    """Rows with the splits of their groups; what has no group is one of its own."""
+    if not listed:
+        raise UserError(f'{shown}: lists no file')
+    group_of = {file: row.get('group') or file for file, row in listed.items()}
+    ids = {file: row.get('id') or file for file, row in listed.items()}
+    inherited = {group_of[file]: earlier[ids[file]] for file in listed if ids[file] in earlier}
+    members = automatic_splits(tuple(dict.fromkeys(group_of.values())), inherited)
+    split_of = {group: split for split, groups in members.items() for group in groups}
+    return [row | {'file': file, 'split': split_of[group_of[file]]} for file, row in listed.items()]
 
 
 def _sub_folder_splits(root: Path) -> dict[str, list[str]]:
@@ -134,12 +167,16 @@ def _sub_folder_splits(root: Path) -> dict[str, list[str]]:
     return members
 
 
-def automatic_splits(names: tuple[str, ...]) -> dict[str, list[str]]:
+def automatic_splits(names: tuple[str, ...], earlier: Mapping[str, str] = NONE) -> dict[str, list[str]]:
     """Share file names out 80 : 10 : 10 by their hash, so that adding files moves none of the others.
 
     Few files can leave a split empty: the one whose hash is nearest is then moved there, so that three files or more
-    fill every split. Only such a file can change its split when files are added.
+    fill every split. Only such a file can change its split when files are added, and none whose split is in `earlier`.
     """
+    kept = {split: [name for name in names if earlier.get(name) == split] for split in ('train', 'validation', 'test')}
+    if any(kept.values()):
+        fresh = automatic_splits(tuple(name for name in names if name not in earlier))
+        return {split: sorted(kept[split] + fresh[split]) for split in kept}
     rank = {name: hashlib.sha256(os.fsencode(name)).digest() for name in names}
     ordered = sorted(names, key=lambda name: rank[name])
     share = [int.from_bytes(rank[name][:8], 'big') / 2**64 for name in ordered]
@@ -156,13 +193,24 @@ def automatic_splits(names: tuple[str, ...]) -> dict[str, list[str]]:
     return {split: sorted(part) for split, part in zip(('train', 'validation', 'test'), parts, strict=True)}
 
 
-def usable_pictures(root: Path, names: list[str], minimum_size: int, log: Callable[[str], None]) -> Pictures:
-    """Those of the named files whose headers are of pictures that are large enough; the others are logged."""
+def usable_pictures(
+    root: Path,
+    names: list[str],
+    minimum_size: int,
+    log: Callable[[str], None],
+    measure: Callable[[Path], tuple[int, int]] = pictures.picture_size,
+) -> Pictures:
+    """Those of the named files that are pictures and large enough; the others are logged.
+
+    Args:
+        measure: gives a picture's height and width, or raises a ValueError that says why it cannot be used; by default
+            headers are read, which is fast.
+    """
     shown = printable(root)
 
     def check(name: str) -> tuple[int, int] | str:
         try:
-            size = pictures.picture_size(root / name)
+            size = measure(root / name)
         except ValueError as error:
             return str(error)
         if min(size) < minimum_size:

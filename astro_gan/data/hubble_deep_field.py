@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from astro_gan.errors import UserError
 from astro_gan.files import pictures
 
 HEIGHT, WIDTH = 872, 1000
@@ -85,16 +86,16 @@ def photograph_path() -> Path:
     """Where the installed scikit-image keeps the photograph; scikit-image itself is not imported.
 
     Raises:
-        ValueError: scikit-image is not installed, or its file is missing or another one.
+        UserError: scikit-image is not installed, or its file is missing or another one.
     """
     spec = importlib.util.find_spec('skimage')
     if spec is None or not spec.submodule_search_locations:
-        raise ValueError('hubble_deep_field: its photograph comes with scikit-image: pip install scikit-image')
+        raise UserError('hubble_deep_field: its photograph comes with scikit-image: pip install scikit-image')
     path = Path(spec.submodule_search_locations[0], 'data', 'hubble_deep_field.jpg')
     if not path.is_file():
-        raise ValueError(f'hubble_deep_field: {path} is missing; reinstall scikit-image')
+        raise UserError(f'hubble_deep_field: {path} is missing; reinstall scikit-image')
     if hashlib.sha256(path.read_bytes()).hexdigest() != SHA256:
-        raise ValueError(f'hubble_deep_field: {path} is not the photograph that is expected (its SHA-256 differs)')
+        raise UserError(f'hubble_deep_field: {path} is not the photograph that is expected (its SHA-256 differs)')
     return path
 
 

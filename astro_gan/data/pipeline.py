@@ -1,25 +1,26 @@
-"""Batches for training and evaluation, as numpy arrays with a leading axis for the devices of this process.
+"""Batches of uint8 crops for training and evaluation, numpy arrays with a leading axis for this process's devices.
 
-Training is addressed by sample number and keeps no state: sample `i` of the run decides its picture, crop, flip and
-seed from (seed, i) alone. So a run that starts at step k gets the batches that it would have got, without reading
-those before, and processes share the work by computing different numbers.
+What is made of a crop (flips, the reduction, colours) is the task's `prepare`, on the device. Training is addressed by
+sample number and keeps no state: sample `i` of the run decides its picture and its crop from (seed, i) alone. So a run
+that starts at step k gets the batches that it would have got, without reading those before, and processes share the
+work by computing different numbers.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
 
-from astro_gan.data import degradations, storage
+from astro_gan.data import storage
 from astro_gan.data.sources import Source
+from astro_gan.errors import UserError
 
-# (uint8 [S, S, 3], int32 [2]) -> {'input': [h, w, c], 'target': [H, W, C]}
-Preprocess = Callable[[tf.Tensor, tf.Tensor], Mapping[str, tf.Tensor]]
 Batch = dict[str, np.ndarray]
 
 _THREADS = max(2, (os.cpu_count() or 2) // 2)  # the rest is for the training, where it runs on the same processor
@@ -28,7 +29,6 @@ _KEPT_TILE_BYTES = 256 * 2**20
 
 def train_batches(
     source: Source,
-    preprocess: Preprocess,
     *,
     batch_size: int,
     crop_size: int,
@@ -40,14 +40,13 @@ def train_batches(
     cache_bytes: int = 2 * 2**30,
     log: Callable[[str], None] = print,
 ) -> Iterator[Batch]:
-    """Batches without end: shuffled pictures, a random crop and flip of each, through `preprocess`.
+    """Batches without end: shuffled pictures, a random crop of each.
 
     Every epoch shows each picture once, in an order of its own. A picture that cannot be read (any more) is replaced by
     the next one, and named in the log once.
 
     Args:
         source: pictures, all at least `crop_size` high and wide.
-        preprocess: TensorFlow function (uint8 `[crop_size, crop_size, 3]`, int32 seed `[2]`) -> arrays by name.
         batch_size: samples per step over all processes.
         seed: decides all randomness, together with the number of the sample.
         start_step: number of the first step; the batches are those that a run from 0 has from there on.
@@ -56,10 +55,10 @@ def train_batches(
         log: receives one line at a time.
 
     Returns:
-        Iterator of arrays `[local_device_count, batch_size / process_count / local_device_count, ...]` by name.
+        Iterator of {'crop': uint8 `[local_device_count, batch_size / process_count / local_device_count, S, S, 3]`}.
 
     Raises:
-        ValueError: sizes that do not fit together, or pictures that are too small or unreadable; one line.
+        UserError: sizes that do not fit together, or pictures that are too small or unreadable; one line.
     """
     per_process = _per_process(batch_size, process_index, process_count, local_device_count)
     if start_step < 0:
@@ -68,51 +67,45 @@ def train_batches(
     crop_at = storage.crop_reader(source, crop_size, cache_bytes, log)
     count = len(source)
 
-    def sample(local: tf.Tensor) -> Mapping[str, tf.Tensor]:
+    def sample(local: tf.Tensor) -> tf.Tensor:
         step, place = local // per_process, local % per_process
         number = step * batch_size + process_index * per_process + place
-        keys = tf.random.stateless_uniform(
-            [3, 2], seed=[seed, number], minval=None, maxval=None, dtype=tf.int32, alg='philox'
-        )
         picture = tf.random.experimental.index_shuffle(
             number % count, seed=[seed, number // count], max_index=tf.constant(count - 1, tf.int64)
         )
-        crop = crop_at(picture, keys[0])
-        return preprocess(degradations.random_dihedral(crop, keys[1]), keys[2])
+        return crop_at(picture, tf.stack([tf.constant(seed, tf.int64), number]))
 
     with tf.device('CPU:0'):
         numbers = tf.data.Dataset.range(start_step * per_process, 2**62)
         samples = numbers.map(sample, num_parallel_calls=_THREADS, deterministic=True)
-        batches = _with_options(samples.batch(per_process, drop_remainder=True).prefetch(2))
-    return (_by_device(batch, local_device_count) for batch in batches.as_numpy_iterator())
+        batches = samples.batch(per_process, drop_remainder=True).prefetch(2).with_options(_options())
+    return (_by_device({'crop': batch}, local_device_count) for batch in batches.as_numpy_iterator())
 
 
 class EvalBatches:
-    """Every picture as a centred grid of tiles that do not overlap, in a fixed order, through `preprocess`.
+    """Every picture as a centred grid of tiles that do not overlap, in a fixed order.
 
-    Iterate as often as needed. All processes have the same number of batches, all of one shape: what `preprocess`
-    returns (its seed is (0, tile index)), 'mask' float32 (1 for a tile, 0 for padding and for tiles of an unreadable
-    picture) and 'index' int32 (the tile's number over all processes, -1 for padding), each
-    `[local_device_count, n, ...]`.
+    Iterate as often as needed. All processes have the same number of batches, all of one shape: 'crop' uint8
+    `[..., tile, tile, 3]`, 'mask' float32 (1 for a tile, 0 for padding and for tiles of an unreadable picture) and
+    'index' int32 (the tile's number over all processes, -1 for padding), each `[local_device_count, n, ...]`.
 
     Args:
         source: pictures.
-        preprocess: as in `train_batches`.
         tile: side of a tile in pixels; smaller pictures are left out, and named in the log.
         batch_size: tiles per batch over all processes.
         maximum_tiles_per_image: at most so many tiles, spread over the picture; None for all.
 
     Attributes:
+        source: the pictures.
         names: what each tile is called, by its index: picture id, and row and column of its upper left pixel.
 
     Raises:
-        ValueError: sizes that do not fit together, or every picture is smaller than a tile; one line.
+        UserError: sizes that do not fit together, or every picture is smaller than a tile; one line.
     """
 
     def __init__(
         self,
         source: Source,
-        preprocess: Preprocess,
         *,
         tile: int,
         batch_size: int,
@@ -123,7 +116,7 @@ class EvalBatches:
         log: Callable[[str], None] = print,
     ):
         self._per_process = _per_process(batch_size, process_index, process_count, local_device_count)
-        self._source, self._preprocess, self._tile = source, preprocess, tile
+        self.source, self._tile = source, tile
         self._local_device_count, self._log = local_device_count, log
         self._places = _tile_places(source, tile, maximum_tiles_per_image, log)
         self.names = tuple(f'{source.ids[k]} at {y},{x}' for k, y, x in self._places)
@@ -143,24 +136,14 @@ class EvalBatches:
         small = self._indices.size * self._tile**2 * 3 <= _KEPT_TILE_BYTES
         if small and self._kept is None:
             self._kept = list(self._read())
-        shape = (self._tile, self._tile, 3)
-
-        def finish(pixels: tf.Tensor, index: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
-            made = self._preprocess(pixels, tf.stack([0, index]))
-            return {**made, 'mask': mask, 'index': index}
-
-        with tf.device('CPU:0'):
-            tiles = tf.data.Dataset.from_generator(
-                lambda: iter(self._kept) if self._kept is not None else self._read(),
-                output_signature=(
-                    tf.TensorSpec(shape, tf.uint8),
-                    tf.TensorSpec((), tf.int32),
-                    tf.TensorSpec((), tf.float32),
-                ),
-            )
-            samples = tiles.map(finish, num_parallel_calls=_THREADS, deterministic=True)
-            batches = _with_options(samples.batch(self._per_process, drop_remainder=True).prefetch(2))
-        for batch in batches.as_numpy_iterator():
+        tiles = iter(self._kept) if self._kept is not None else self._read()
+        for _ in range(len(self)):
+            crops, index, mask = zip(*itertools.islice(tiles, self._per_process), strict=True)
+            batch = {
+                'crop': np.stack(crops),
+                'mask': np.asarray(mask, np.float32),
+                'index': np.asarray(index, np.int32),
+            }
             yield _by_device(batch, self._local_device_count)
 
     def _read(self) -> Iterator[tuple[np.ndarray, int, float]]:
@@ -196,7 +179,7 @@ class EvalBatches:
 
     def _load(self, number: int) -> np.ndarray | None:
         try:
-            return storage.load_checked(self._source, number)
+            return storage.load_checked(self.source, number)
         except ValueError as error:
             if number not in self._unreadable:
                 self._unreadable.add(number)
@@ -212,7 +195,7 @@ def _per_process(batch_size: int, process_index: int, process_count: int, local_
     if batch_size < 1 or batch_size % devices:
         below = batch_size // devices * devices
         would_do = f'{below} or {below + devices}' if below > 0 else f'{devices}'
-        raise ValueError(
+        raise UserError(
             f'batch_size {batch_size} cannot be shared by {devices} devices ({process_count} processes with '
             f'{local_device_count} each): use a multiple of {devices}, such as {would_do}'
         )
@@ -223,7 +206,7 @@ def _check_crop(source: Source, crop_size: int) -> None:
     small = [k for k, size in enumerate(source.sizes) if min(size) < crop_size]
     if small:
         height, width = source.sizes[small[0]]
-        raise ValueError(
+        raise UserError(
             f'{len(small)} of {len(source)} pictures are smaller than a crop of {crop_size} pixels, such as '
             f'{source.ids[small[0]]} ({width}x{height}): use smaller crops, or open the source with '
             f'minimum_size={crop_size}'
@@ -246,21 +229,21 @@ def _tile_places(
             grid = [grid[(2 * k + 1) * len(grid) // (2 * maximum)] for k in range(maximum)]
         places += grid
     if not places:
-        raise ValueError(f'all {len(source)} pictures of {source.name} are smaller than a tile of {tile} pixels')
+        raise UserError(f'all {len(source)} pictures of {source.name} are smaller than a tile of {tile} pixels')
     if small:
         more = f' and {len(small) - 10} more' if len(small) > 10 else ''
         log(f'smaller than a tile of {tile} pixels and left out: {", ".join(small[:10])}{more}')
     return places
 
 
-def _with_options(batches: tf.data.Dataset) -> tf.data.Dataset:
+def _options() -> tf.data.Options:
     options = tf.data.Options()
     options.deterministic = True
     options.autotune.enabled = False  # every parallelism here is fixed
     options.threading.private_threadpool_size = _THREADS
-    return batches.with_options(options)
+    return options
 
 
-def _by_device(batch: Mapping[str, np.ndarray], devices: int) -> Batch:
+def _by_device(batch: Batch, devices: int) -> Batch:
     """`[n, ...]` -> `[devices, n / devices, ...]`."""
     return {name: array.reshape(devices, len(array) // devices, *array.shape[1:]) for name, array in batch.items()}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from astro_gan.data import folders
+from astro_gan.errors import UserError
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -64,10 +65,10 @@ def open_source(
         log: receives what was done and what was left out, one line at a time.
 
     Raises:
-        ValueError: nothing usable there, no such split, or an unknown data set; one line.
+        UserError: nothing usable there, no such split, or an unknown data set; one line.
     """
     if split not in SPLITS:
-        raise ValueError(f'unknown split {split!r}; valid are {", ".join(SPLITS)}')
+        raise UserError(f'unknown split {split!r}; valid are {", ".join(SPLITS)}')
     if folder:
         found = folders.open_folder(folder, split, minimum_size, log)
         return Source(str(folder), found.ids, found.sizes, found.load, found.encoded)

@@ -19,11 +19,11 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, JpegImagePlugin
 
-from astro_gan.data import degradations
 from astro_gan.data.sources import Source
+from astro_gan.errors import UserError
 from astro_gan.files import pictures
 
-# (picture number int64 [], seed int32 [2]) -> uint8 [S, S, 3]
+# (picture number int64 [], seed int64 [2]) -> uint8 [S, S, 3]
 CropReader = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 _SECONDS_BETWEEN_NOTES = 10.0
@@ -33,7 +33,7 @@ def crop_reader(source: Source, crop_size: int, cache_bytes: int, log: Callable[
     """A TensorFlow function that takes a random crop of a picture.
 
     Raises:
-        ValueError: no picture can be read; one line.
+        UserError: no picture can be read; one line.
     """
     total = sum(3 * height * width for height, width in source.sizes)
     if total <= cache_bytes:
@@ -45,19 +45,26 @@ def crop_reader(source: Source, crop_size: int, cache_bytes: int, log: Callable[
     return _from_files(source, crop_size, cache_bytes, log)
 
 
+def _two_integers(seed: tf.Tensor) -> tf.Tensor:
+    """Two uniform integers in 0..2^32-1, int64, from a seed of two integers."""
+    # Philox by name: 'auto_select' picks another generator on some devices.
+    bits = tf.random.stateless_uniform([2], seed=seed, minval=None, maxval=None, dtype=tf.uint32, alg='philox')
+    return tf.cast(bits, tf.int64)
+
+
 def load_checked(source: Source, number: int) -> np.ndarray:
     """Decode a picture and make sure that it is what the source said, uint8 `[H, W, 3]`.
 
     Raises:
-        ValueError: it cannot be read any more, or has another size; one line.
+        UserError: it cannot be read any more, or has another size; one line.
     """
     try:
         picture = source.load(number)
     except Exception as error:  # whatever a source raises, training goes on without this picture
-        raise ValueError(' '.join(str(error).split())) from error
+        raise UserError(' '.join(str(error).split())) from error
     expected = (*source.sizes[number], 3)
     if picture.shape != expected or picture.dtype != np.uint8:
-        raise ValueError(f'{source.ids[number]}: changed from {expected} to {picture.shape}')
+        raise UserError(f'{source.ids[number]}: changed from {expected} to {picture.shape}')
     return picture
 
 
@@ -85,8 +92,10 @@ def _from_memory(source: Source, crop_size: int, log: Callable[[str], None]) -> 
             if time.monotonic() - noted > _SECONDS_BETWEEN_NOTES:
                 noted = time.monotonic()
                 log(f'{source.name}: {len(good)} of {len(source)} pictures decoded')
+    if good.count(False):
+        log(f'{source.name}: {good.count(False)} of {len(source)} pictures are left out, damaged or changed')
     if not any(good):
-        raise ValueError(f'{source.name}: none of its {len(source)} pictures can be read')
+        raise UserError(f'{source.name}: none of its {len(source)} pictures can be read')
     instead = np.array([_next_good(number, good) for number in range(len(source))], np.int64)
     with tf.device('CPU:0'):
         flat, start_of, stand_in = tf.constant(pixels), tf.constant(starts), tf.constant(instead)
@@ -95,7 +104,7 @@ def _from_memory(source: Source, crop_size: int, log: Callable[[str], None]) -> 
     def crop_at(picture: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         picture = stand_in[picture]
         size = size_of[picture]
-        place = degradations.random_bits(seed, 2) % (size - crop_size + 1)
+        place = _two_integers(seed) % (size - crop_size + 1)
         line = 3 * size[1]
         rows = tf.slice(flat, [start_of[picture] + place[0] * line], [crop_size * line])
         rows = tf.reshape(rows, [crop_size, size[1], 3])
@@ -169,7 +178,7 @@ def _from_files(source: Source, crop_size: int, cache_bytes: int, log: Callable[
                 with lock:
                     if candidate not in unreadable:
                         unreadable.add(candidate)
-                        log(f'replaced by the next picture: {error}')
+                        log(f'replaced by the next picture ({len(unreadable)} so far): {error}')
                 continue
             sound.add(candidate)
             with lock:
@@ -177,7 +186,7 @@ def _from_files(source: Source, crop_size: int, cache_bytes: int, log: Callable[
                     kept[candidate] = picture
                     room -= picture.nbytes
             return picture
-        raise ValueError(f'{source.name}: none of its {len(source)} pictures can be read')
+        raise UserError(f'{source.name}: none of its {len(source)} pictures can be read')
 
     def crop(picture_number: np.int64, bits: np.ndarray) -> np.ndarray:
         number = int(picture_number)
@@ -191,7 +200,7 @@ def _from_files(source: Source, crop_size: int, cache_bytes: int, log: Callable[
         return picture[y : y + crop_size, x : x + crop_size]
 
     def crop_at(picture: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        bits = degradations.random_bits(seed, 2)
+        bits = _two_integers(seed)
         made = tf.numpy_function(crop, [picture, bits], tf.uint8, stateful=False)
         return tf.ensure_shape(made, [crop_size, crop_size, 3])
 

@@ -30,6 +30,7 @@ import requests
 import urllib3
 from astropy.coordinates import SkyCoord
 
+from astro_gan.errors import UserError
 from astro_gan.fetch import transport
 from astro_gan.fetch.downloads import Item
 
@@ -95,7 +96,7 @@ def list_observations(
     """Ask the archive for the combined images that overlap a square of 2 x `radius` degrees around a position.
 
     Raises:
-        ValueError: the service refuses the query, or answers with something else than a list of images.
+        UserError: the service refuses the query, or answers with something else than a list of images.
         OSError: no answer.
     """
     from pyvo.dal.sia import SIAQuery
@@ -119,9 +120,9 @@ def list_observations(
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise OSError(f'{url}: {transport.explain(error)}') from error
     except Exception as error:  # pyvo's own, for an HTTP status
-        raise ValueError(f'{url}: {error}') from error
+        raise UserError(f'{url}: {error}') from error
     if len(answer) > _LARGEST_LIST:
-        raise ValueError(f'{url}: the list is larger than {_LARGEST_LIST / 1e6:.0f} MB; ask for a smaller radius')
+        raise UserError(f'{url}: the list is larger than {_LARGEST_LIST / 1e6:.0f} MB; ask for a smaller radius')
     return _observations(answer, url, log)
 
 
@@ -136,17 +137,17 @@ def _observations(answer: bytes, url: str, log: Callable[[str], None]) -> list[O
         try:
             results = SIAResults(votable.parse(io.BytesIO(answer)), url=url)
         except DALAccessError as error:
-            raise ValueError(f'{url}: the archive refuses the query: {error.reason}') from error
+            raise UserError(f'{url}: the archive refuses the query: {error.reason}') from error
         except Exception as error:  # the XML and VOTable parsers raise many types
             if answer.lstrip()[:5].lower() in (b'<html', b'<!doc'):
-                raise ValueError(f'{url}: {transport.web_page(answer[:4096], "a list of images")}') from error
-            raise ValueError(f'{url}: not a VOTable ({" ".join(str(error).split())})') from error
+                raise UserError(f'{url}: {transport.web_page(answer[:4096], "a list of images")}') from error
+            raise UserError(f'{url}: not a VOTable ({" ".join(str(error).split())})') from error
     if any(issubclass(warning.category, DALOverflowWarning) for warning in caught):
         log(f'{url}: the archive lists the first {len(results)} images only; a smaller radius gives all')
     names = {name.lower(): name for name in results.fieldnames}
     missing = [name for name in ('dataset', 'spectral_elt') if name not in names]
     if len(results) and missing:
-        raise ValueError(f'{url}: the list has no column {missing[0]}')
+        raise UserError(f'{url}: the list has no column {missing[0]}')
 
     def text(record: Any, name: str) -> str:
         value = record[names[name]] if name in names else ''
@@ -250,7 +251,7 @@ def cutouts(
         centre: where; None: the centre of the field.
 
     Raises:
-        ValueError: `scale` is asked of a field whose own is not known.
+        UserError: `scale` is asked of a field whose own is not known.
     """
     red = images[0]
     ra, dec = (red.ra, red.dec) if centre is None else (float(centre.icrs.ra.deg), float(centre.icrs.dec.deg))
@@ -258,7 +259,7 @@ def cutouts(
     stem = f'{size}px'
     if scale is not None:
         if not red.scale:
-            raise ValueError(
+            raise UserError(
                 f'{field.name}: the archive gives no pixel scale, so it cannot be changed; leave out --scale'
             )
         parameters |= {'size': max(1, round(size * scale / red.scale)), 'output_size': size}

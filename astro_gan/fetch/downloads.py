@@ -79,7 +79,7 @@ def fetch(
         How many were 'fetched', 'kept' (already there) and 'failed'.
 
     Raises:
-        ValueError: the folder has a manifest of another kind, or another fetch is writing there.
+        UserError: the folder has a manifest of another kind, or another fetch is writing there.
         OSError: the folder cannot be written.
     """
     root = Path(folder).expanduser()
@@ -167,16 +167,16 @@ def _settle(
 
 
 def _download(item: Item, path: Path, session: requests.Session, limit: int, stop: threading.Event) -> dict[str, str]:
-    """Receive one file, check it and give it its name. ValueError: the reason why that failed."""
+    """Receive one file, check it and give it its name. UserError: the reason why that failed."""
     if item.size and item.size > limit:
-        raise ValueError(f'announced as {item.size / 1e6:.0f} MB, more than the limit of {limit / 1e6:.0f} MB')
+        raise UserError(f'announced as {item.size / 1e6:.0f} MB, more than the limit of {limit / 1e6:.0f} MB')
     part = path.with_name(f'.{path.name}.part')  # hidden: what reads folders of pictures passes it over
     transport.receive(item.url, part, session, limit, stop)
     try:
         height, width = _measure(part)
     except ValueError as error:
         transport.forget(part)
-        raise ValueError(str(error).removeprefix(f'{printable(part)}: ')) from error
+        raise UserError(str(error).removeprefix(f'{printable(part)}: ')) from error
     length = str(part.stat().st_size)
     described = {'bytes': length, 'sha256': sha256_of(part), 'width': str(width), 'height': str(height)}
     os.replace(part, path)
@@ -185,11 +185,11 @@ def _download(item: Item, path: Path, session: requests.Session, limit: int, sto
 
 
 def _measure(path: Path) -> tuple[int, int]:
-    """`(height, width)` of a picture or FITS image that is whole; ValueError if it is neither."""
+    """`(height, width)` of a picture or FITS image that is whole; UserError if it is neither."""
     with path.open('rb') as file:
         start = file.read(4096)
     if start.lstrip()[:1] == b'<':
-        raise ValueError(transport.web_page(start))
+        raise UserError(transport.web_page(start))
     if path.name.endswith('.fits.part'):
         return _measure_fits(path, start)
     return pictures.picture_size(path)
@@ -202,7 +202,7 @@ def _measure_fits(path: Path, start: bytes) -> tuple[int, int]:
     from astropy.io import fits
 
     if not start.startswith(b'SIMPLE  ='):
-        raise ValueError('not a FITS file')
+        raise UserError('not a FITS file')
     try:
         # Headers only. Archives' headers are often not quite standard, which is no reason to refuse them.
         with _WARNINGS, warnings.catch_warnings(action='ignore'), fits.open(path, memmap=True) as units:
@@ -211,14 +211,14 @@ def _measure_fits(path: Path, start: bytes) -> tuple[int, int]:
             for unit in units:
                 place = unit.fileinfo()
                 if place['datLoc'] + place['datSpan'] > length:
-                    raise ValueError('the end of the FITS file is missing')
+                    raise UserError('the end of the FITS file is missing')
             shapes = [unit.shape for unit in units if unit.is_image and len(unit.shape) == 2]
     except ValueError:
         raise
     except Exception as error:  # astropy raises nearly every type on damaged files
-        raise ValueError(f'damaged FITS file ({error})') from error
+        raise UserError(f'damaged FITS file ({error})') from error
     if not shapes:
-        raise ValueError('a FITS file without a two-dimensional image')
+        raise UserError('a FITS file without a two-dimensional image')
     return shapes[0][0], shapes[0][1]
 
 
@@ -226,7 +226,7 @@ def read_manifest(path: Path) -> tuple[dict[str, dict[str, str]], list[str]]:
     """The rows of a manifest by file name, and its columns: `COLUMNS`, then any that others added.
 
     Raises:
-        ValueError: it is not one of these manifests, or damaged; one line that names it.
+        UserError: it is not one of these manifests, or damaged; one line that names it.
     """
     if not path.exists():
         return {}, list(COLUMNS)

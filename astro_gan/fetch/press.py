@@ -30,6 +30,7 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
+from astro_gan.errors import UserError
 from astro_gan.fetch import transport
 from astro_gan.fetch.downloads import Item
 
@@ -58,7 +59,7 @@ def list_images(
         every_kind: also what is no observation: artwork, charts, photographs.
 
     Raises:
-        ValueError: the answer is not such a feed.
+        UserError: the answer is not such a feed.
         OSError: no answer.
     """
     words = query.lower().split()
@@ -95,12 +96,12 @@ def _entries(session: requests.Session, url: str) -> Iterator[Any]:
                 raise TypeError
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if answer.lstrip()[:1] == b'<':
-                raise ValueError(f'{page}: {transport.web_page(answer[:4096], "a feed")}') from error
-            raise ValueError(f'{page}: not a feed of images (JSON with a list "Collections")') from error
+                raise UserError(f'{page}: {transport.web_page(answer[:4096], "a feed")}') from error
+            raise UserError(f'{page}: not a feed of images (JSON with a list "Collections")') from error
         yield from entries
         page = _following(page, following)
         if page in seen:
-            raise ValueError(f'{url}: the pages of the feed go round in a circle')
+            raise UserError(f'{url}: the pages of the feed go round in a circle')
 
 
 def _following(page: str, link: str | None) -> str | None:
@@ -109,7 +110,7 @@ def _following(page: str, link: str | None) -> str | None:
         return None
     here, there = urlsplit(page), urlsplit(urljoin(page, link))
     if there.netloc != here.netloc:
-        raise ValueError(f'{page}: the feed goes on at another site, {there.netloc}')
+        raise UserError(f'{page}: the feed goes on at another site, {there.netloc}')
     return there._replace(scheme=here.scheme).geturl()
 
 
@@ -139,7 +140,7 @@ def _item(entry: Any, size: str, url: str) -> Item:
     address = urljoin(url, resource['URL'])
     name = _plain(entry['ID'])
     if urlsplit(address).scheme not in ('http', 'https') or not name:
-        raise ValueError
+        raise UserError
     suffix = PurePosixPath(urlsplit(address).path).suffix.lower()
     seen_by = asset.get('ObservationData') or {}
     ra, dec = _position(seen_by.get('Spatial') or {})

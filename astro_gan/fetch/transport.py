@@ -21,6 +21,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 import astro_gan
+from astro_gan.errors import UserError
 
 BACKOFF_SECONDS = 1.0  # pauses of 0, 2, 4, 8 of these between tries; a server's Retry-After goes first
 LONGEST_PAUSE = 120.0
@@ -79,12 +80,12 @@ def get_bytes(session: requests.Session, url: str, limit: int) -> bytes:
     try:
         with session.get(url, stream=True) as response:
             if response.status_code != 200:
-                raise ValueError(f'{url}: HTTP {response.status_code} {response.reason}')
+                raise UserError(f'{url}: HTTP {response.status_code} {response.reason}')
             body = bytearray()
             for chunk in response.iter_content(_CHUNK):
                 body += chunk
                 if len(body) > limit:
-                    raise ValueError(f'{url}: the answer is larger than {limit / 1e6:.0f} MB')
+                    raise UserError(f'{url}: the answer is larger than {limit / 1e6:.0f} MB')
             return bytes(body)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise OSError(f'{url}: {explain(error)}') from error
@@ -134,7 +135,7 @@ def receive(url: str, part: Path, session: requests.Session, limit: int, stop: t
     """Receive a file, or the rest of it, into `part`, which is left where it is for the next time if that fails.
 
     Raises:
-        ValueError: the reason, in a few words: an HTTP status, a web page, more than `limit` bytes, no answer.
+        UserError: the reason, in a few words: an HTTP status, a web page, more than `limit` bytes, no answer.
         OSError: `part` cannot be written.
         Stopped: `stop` was set.
     """
@@ -143,7 +144,7 @@ def receive(url: str, part: Path, session: requests.Session, limit: int, stop: t
             return _receive(url, part, session, limit, stop)
         except _BrokenOff as error:
             if attempt == TRIES - 1:
-                raise ValueError(f'broken off {TRIES} times ({error})') from error
+                raise UserError(f'broken off {TRIES} times ({error})') from error
             stop.wait(BACKOFF_SECONDS * 2**attempt)
 
 
@@ -163,9 +164,9 @@ def _receive(url: str, part: Path, session: requests.Session, limit: int, stop: 
                 forget(part)
                 raise _BrokenOff('the server sent another range than was asked for')
             if status not in (200, 206):
-                raise ValueError(f'HTTP {status} {response.reason}')
+                raise UserError(f'HTTP {status} {response.reason}')
             if 'html' in response.headers.get('Content-Type', ''):
-                raise ValueError(web_page(next(response.iter_content(4096), b'')))
+                raise UserError(web_page(next(response.iter_content(4096), b'')))
             if not resumed:
                 forget(part)
                 have = 0
@@ -173,7 +174,7 @@ def _receive(url: str, part: Path, session: requests.Session, limit: int, stop: 
             total = have + int(declared) if declared.isdecimal() and _as_stored(response) else None
             if total is not None and total > limit:
                 forget(part)
-                raise ValueError(f'{total / 1e6:.0f} MB, more than the limit of {limit / 1e6:.0f} MB')
+                raise UserError(f'{total / 1e6:.0f} MB, more than the limit of {limit / 1e6:.0f} MB')
             _remember(url, part, response)
             with part.open('ab' if resumed else 'wb') as file:
                 for chunk in response.iter_content(_CHUNK):
@@ -182,7 +183,7 @@ def _receive(url: str, part: Path, session: requests.Session, limit: int, stop: 
                     have += len(chunk)
                     if have > limit:
                         forget(part)
-                        raise ValueError(f'more than the limit of {limit / 1e6:.0f} MB')
+                        raise UserError(f'more than the limit of {limit / 1e6:.0f} MB')
                     file.write(chunk)
             if total is not None and have != total:
                 raise _BrokenOff(f'{have} of {total} bytes')
@@ -190,7 +191,7 @@ def _receive(url: str, part: Path, session: requests.Session, limit: int, stop: 
         if answered:
             raise _BrokenOff(explain(error)) from error
         # No answer at all: the session has tried that often enough.
-        raise ValueError(explain(error)) from error
+        raise UserError(explain(error)) from error
 
 
 def _received(url: str, part: Path) -> tuple[int, str]:

@@ -28,7 +28,7 @@ def temporary_path(target: Path, suffix: str = '') -> Path:
     """A hidden name beside `target` that nobody else uses, ending with `suffix` ('.png'); nothing is made."""
     mark = f'.{_host()}-{os.getpid()}-{secrets.token_hex(4)}.tmp{suffix}'
     stem = os.fsencode(target.name)[: _LONGEST_NAME - len(mark) - 1]
-    return target.with_name('.' + stem.decode(errors='ignore') + mark)
+    return target.with_name('.' + stem.decode('ascii', 'ignore') + mark)  # which any file system can hold
 
 
 @contextlib.contextmanager

@@ -9,16 +9,17 @@ import os
 import re
 import tempfile
 import warnings
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
 from astro_gan.errors import UserError
 from astro_gan.files.fits_units import Refused, Unit, read_unit, read_units
+from astro_gan.files.refusals import reason_of
 
 # Packed files are unpacked beside the system's temporary files, and a few kilobytes can unpack to anything.
 MAXIMUM_UNPACKED_BYTES = 2 << 30
@@ -35,25 +36,10 @@ _NOT_SCIENCE = frozenset(
     + ('VAR', 'VARIANCE', 'STAT', 'IVAR', 'INVVAR', 'WHT', 'WGT', 'WEIGHT', 'WEIGHTS', 'WEIGHTMAP', 'EXP', 'EXPMAP')
     + ('EXPOSURE', 'EXPTIME', 'COV', 'COVERAGE', 'TIME', 'SAMP', 'NSAMP', 'CTX', 'CON', 'CONTEXT', 'DQ', 'MASK')
     + ('FLAG', 'FLAGS', 'FLG', 'QUAL', 'QUALITY', 'BPM', 'BADPIX', 'CONF', 'CONFIDENCE', 'PSF', 'BKG', 'BKGD')
+    + ('IVM', 'RMSMAP', 'ERRMAP', 'NOISEMAP', 'VARMAP', 'SEG', 'SEGM', 'SEGMAP', 'MODEL', 'RESID', 'RESIDUAL')
     + ('BACKGROUND', 'SKY', 'PREVIEW', 'THUMB', 'THUMBNAIL', 'QUICKLOOK', 'D2IMARR', 'WCSDVARR', 'AREA', 'NPIX')
 )
 COLORS = ('RED', 'GREEN', 'BLUE')
-
-
-def is_fits(path: str | os.PathLike[str]) -> bool:
-    """Whether the first bytes say FITS, packed by gzip or bzip2 or not; False for what cannot be opened."""
-    try:
-        if not os.path.isfile(path):  # opening a pipe could block for ever
-            return False
-        with open(path, 'rb') as file:
-            start = file.read(9)
-            file.seek(0)
-            for magic, unpacker in _UNPACKERS.items():
-                if start.startswith(magic):
-                    start = unpacker(file).read(9)
-    except (OSError, EOFError, ValueError, zlib.error):
-        return False
-    return start == b'SIMPLE  ='
 
 
 @contextmanager
@@ -63,7 +49,7 @@ def explained(name: str) -> Iterator[list[warnings.WarningMessage]]:
     Gives the list of warnings so far: they say what astropy made of a damaged file.
     """
     try:
-        with warnings.catch_warnings(record=True) as noted:
+        with warnings.catch_warnings(record=True) as noted, np.errstate(over='ignore', invalid='ignore'):
             warnings.simplefilter('always', AstropyWarning)
             yield noted
     except Refused as error:
@@ -71,8 +57,7 @@ def explained(name: str) -> Iterator[list[warnings.WarningMessage]]:
     except MemoryError:
         raise UserError(f'{name}: does not fit in memory') from None
     except Exception as error:  # decoders raise nearly every type on hostile files
-        reason = ' '.join(str(error).split()) or type(error).__name__
-        raise UserError(f'{name}: damaged FITS file ({reason})') from error
+        raise UserError(f'{name}: damaged FITS file ({reason_of(error)})') from error
 
 
 @contextmanager

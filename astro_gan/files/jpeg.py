@@ -9,10 +9,9 @@ import simplejpeg
 
 from astro_gan.errors import UserError
 
-MAGIC = b'\xff\xd8\xff'
 _EOI = b'\xff\xd9'
-# Warnings of the JPEG library about the header, not the pixels: versions of JFIF's and Adobe's segments that it does not
-# know, and takes for YCbCr as it does without them. All others mean that pixels were made up.
+# Warnings of the JPEG library about the header, not the pixels: versions of JFIF's and Adobe's segments that it does
+# not know, and takes for YCbCr as it does without them. All others mean that pixels were made up.
 _HARMLESS = ('JFIF', 'Adobe')
 _LONG_RUN = bytes(16)  # zero bytes that no encoder writes in a row, but where they mean flat colour (see `_blanked`)
 
@@ -48,6 +47,8 @@ def _strictly(data: bytes, colorspace: str, smallest: int = 0) -> np.ndarray:
     except ValueError as error:
         if any(word in str(error) for word in _HARMLESS):
             return _strictly(_bare(data), colorspace, smallest)
+        if 'Unsupported JPEG' in str(error):
+            raise UserError(f'not supported ({error})') from None
         try:  # harmless: bytes without meaning before the end mark, which some cameras write, or no end mark at all
             pixels = decoded(_trimmed(data))
         except ValueError:

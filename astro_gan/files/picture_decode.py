@@ -15,19 +15,9 @@ import numpy as np
 import pyvips
 from PIL import BmpImagePlugin
 
-from astro_gan.errors import UserError
 from astro_gan.files import jpeg, light, png, tiff, tiff_pixels
 from astro_gan.files.tiff_pixels import Opened
 
-_SIGNATURES = {
-    jpeg.MAGIC: 'jpg',
-    png.MAGIC: 'png',
-    **dict.fromkeys(tiff.MAGIC, 'tif'),
-    b'GIF8': 'gif',
-    b'BM': 'bmp',
-}
-# Fuji, Olympus (three), Panasonic, Minolta, Sigma, Phase One; others are TIFF (see `tiff`) or have a file type box.
-_RAW = (b'FUJIFILMCCD-RAW', b'IIRO', b'IIRS', b'MMOR', b'IIU\0', b'\0MRM', b'FOVb', b'IIII')
 _LOADERS = {'jpg': 'jpegload', 'png': 'pngload', 'gif': 'gifload', 'webp': 'webpload'}
 _LOADING = {'access': 'random', 'fail_on': 'error', 'revalidate': True}  # a file may have changed since it was read
 CheckSize = Callable[[int, int], None]
@@ -56,26 +46,13 @@ class Decoded:
     notes: tuple[str, ...] = ()
 
 
-def kind_of(start: bytes) -> str:
-    """The kind of picture that starts with these (16 or more) bytes, '' for no picture.
-
-    Raises:
-        UserError: it is camera raw.
-    """
-    if start.startswith(_RAW) or start[4:12] == b'ftypcrx ' or (start[8:10] == b'CR' and start.startswith(tiff.MAGIC)):
-        raise UserError(tiff.RAW)
-    if start[:4] == b'RIFF' and start[8:12] == b'WEBP':
-        return 'webp'
-    return next((kind for magic, kind in _SIGNATURES.items() if start.startswith(magic)), '')
-
-
 def size_of(file: BinaryIO, place: bytes | None, kind: str) -> tuple[int, int]:
     """`(height, width)` of the upright picture, from its header.
 
     Args:
         file: the file.
         place: its path; None: what `file` holds.
-        kind: as `kind_of` has it.
+        kind: as `kinds.picture_kind` has it.
 
     Raises:
         UserError: it is not supported; the reason. (Decoders raise other errors if the header is damaged.)
@@ -103,7 +80,7 @@ def decode(file: BinaryIO, place: bytes | None, kind: str, check_size: CheckSize
     Args:
         file: the file.
         place: its path; None: what `file` holds.
-        kind: as `kind_of` has it.
+        kind: as `kinds.picture_kind` has it.
         check_size: is told height and width, and raises if that is too much.
 
     Raises:

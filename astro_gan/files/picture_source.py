@@ -7,12 +7,12 @@ import os
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from astro_gan.errors import UserError
-from astro_gan.files import light
+from astro_gan.files import light, tiff
+from astro_gan.files.kinds import picture_kind
 from astro_gan.files.paths import open_file
-from astro_gan.files.picture_decode import Decoded, decode, kind_of, size_of
+from astro_gan.files.picture_decode import Decoded, decode, size_of
 from astro_gan.files.refusals import explained
 
 # More takes hours and tens of gigabytes; and a few hundred bytes of file can declare any size.
@@ -83,13 +83,13 @@ class PictureSource(Decoded):
         Raises:
             UserError: it is in colour, and that is not allowed.
         """
-        if self.channels == 3 and not self._is_gray():
-            if not allow_color:
-                raise UserError(f'{self.path}: is in colour, and gray is meant; --allow-color makes it gray first')
-            return dataclasses.replace(self, pixels=light.to_gray(self.pixels, self.profile), profile=None)
-        if self.profile is None:
+        in_color = self.channels == 3 and not self._is_gray()
+        if in_color and not allow_color:
+            raise UserError(f'{self.path}: is in colour, and gray is meant; --allow-color makes it gray first')
+        if self.profile is None and not in_color:
             return self if self.channels == 1 else dataclasses.replace(self, pixels=self.pixels[1])
-        return dataclasses.replace(self, pixels=light.to_gray(self.pixels, self.profile), profile=None)
+        with explained(self.path):
+            return dataclasses.replace(self, pixels=light.to_gray(self.pixels, self.profile), profile=None)
 
     def _is_gray(self) -> bool:
         with explained(self.path):
@@ -102,6 +102,8 @@ def _filled(pixels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """Pixels `[H, W, C]` with the nearest colour that is not hidden `[H, W]`, up to `_REACH` away."""
     if not hidden.any() or hidden.all():
         return pixels
+    from scipy import ndimage  # a quarter of a second, which most pictures do not need
+
     distance, (y, x) = ndimage.distance_transform_edt(hidden, return_indices=True)
     return np.where((distance <= _REACH)[..., None], pixels[y, x], pixels)
 
@@ -110,17 +112,6 @@ def too_large(height: int, width: int, maximum_pixels: int) -> str:
     """What is wrong with an input of that size."""
     allowed = f'{width}x{height} pixels are more than the {maximum_pixels / 1e6:.0f} megapixels that are read'
     return f'{allowed}; --max-megapixels {height * width // 10**6 + 1} reads it all the same'
-
-
-def is_picture(path: str | os.PathLike[str]) -> bool:
-    """Whether the first bytes say JPEG, PNG or TIFF; False for what cannot be opened."""
-    try:
-        with open(path, 'rb') as file:
-            return kind_of(file.read(16)) in _KINDS
-    except UserError:  # camera raw: no FITS file either, and `open_picture` says so
-        return True
-    except OSError:
-        return False
 
 
 def open_picture(path: str | os.PathLike[str], *, maximum_pixels: int = MAXIMUM_PIXELS) -> PictureSource:
@@ -148,7 +139,9 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def _known_kind(start: bytes) -> str:
-    kind = kind_of(start)
+    kind = picture_kind(start)
+    if kind == 'raw':
+        raise UserError(tiff.RAW)
     if kind not in _KINDS:
         raise UserError('neither a JPEG, PNG or TIFF picture nor a FITS file')
     return kind

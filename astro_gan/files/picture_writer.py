@@ -15,17 +15,18 @@ import numpy as np
 import pyvips
 import tifffile
 
+from astro_gan.errors import UserError
 from astro_gan.files import atomic, xmp
 from astro_gan.files.picture_source import PictureSource
 
 LARGEST_SIDE = {'jpg': 65500, 'png': 2**31 - 1, 'tif': 2**31 - 1}  # pixels, what the formats (and libjpeg) hold
 _BIG_TIFF = 2**31  # bytes of pixels from which on a TIFF needs 64-bit offsets; a margin, as it may not compress
-_KEPT = ('exif-data', 'iptc-data')
 _SIZES = ('Orientation', 'PlaneXResolution', 'PlaneYResolution')  # ends of EXIF names; libvips sets the others
 _PLAIN_RESOLUTION = 72 / 25.4  # pixels per millimetre where an input does not say: what viewers take for granted
 # Descriptions by programs for themselves, of pixels that are others now: tifffile, ImageJ, OME.
 _PROGRAMS = ('{"shape"', 'ImageJ=', '<?xml', '<OME')
 _OURS = ('Software', 'Description', 'Comment')  # PNG texts
+_NOT_KEPT = (*_OURS, 'exif:', 'png:', 'Thumb::')  # the last by ImageMagick, of sizes
 
 
 def write_picture(
@@ -56,7 +57,7 @@ def write_picture(
         seal: is given the finished file just before it takes its name, and may refuse by raising.
 
     Raises:
-        ValueError: the format cannot hold that size.
+        UserError: the format cannot hold that size.
         OSError: no room for it.
     """
     height, width, bands = shape
@@ -77,7 +78,7 @@ def write_picture(
                     extrasamples=['unassalpha'] if bands in (2, 4) else None,
                     metadata=None,
                 )
-            image = pyvips.Image.tiffload(os.fspath(pixels), access='sequential', unlimited=True, fail_on='error')
+            image = pyvips.Image.tiffload(os.fsencode(pixels), access='sequential', unlimited=True, fail_on='error')
             x, y = _resolution(like, height)
             image = image.copy(xres=x, yres=y)  # of its own, so that it can be described
             _describe(image, like, bands, comment=comment, notice=notice, software=software)
@@ -91,10 +92,10 @@ def write_picture(
 
 
 def check_size(target: Path, kind: str, height: int, width: int) -> None:
-    """ValueError if the format cannot hold a picture of that size."""
+    """UserError if the format cannot hold a picture of that size."""
     if max(height, width) > LARGEST_SIDE[kind]:
         size = f'{width}x{height} pixels'
-        raise ValueError(f'{target}: {size} are more than a {kind} file can hold; choose --format tif')
+        raise UserError(f'{target}: {size} are more than a {kind} file can hold; choose --format tif')
 
 
 def _check_room(target: Path, size: int) -> None:
@@ -124,17 +125,17 @@ def _describe(
         if like.profile is not None and (like.channels >= 3) == (bands >= 3):
             image.set_type(blob, 'icc-profile-data', like.profile)
         fields = set(like.original.get_fields())
-        for field in fields.intersection(_KEPT):
-            image.set_type(blob, field, like.original.get(field))
+        if 'iptc-data' in fields:
+            image.set_type(blob, 'iptc-data', like.original.get('iptc-data'))
         if 'xmp-data' in fields:
             packet = xmp.resized(bytes(like.original.get('xmp-data')), image.width, image.height, factor)
             image.set_type(blob, 'xmp-data', packet)
         for field in fields:
-            # The picture is upright now, and its old thumbnail shows another one.
+            # One by one: the block as a whole holds a thumbnail of the old picture, and notes of the camera's maker.
             keep = field.startswith('exif-ifd') and not field.endswith(_SIZES) and 'ifd1' not in field
-            if keep and like.original.get_typeof(field) == text:
+            if keep and isinstance(like.original.get(field), str):
                 image.set_type(text, field, like.original.get(field))
-            if field.startswith('png-comment-') and field.rsplit('-', 1)[1] not in _OURS:
+            if field.startswith('png-comment-') and not field.split('-', 3)[3].startswith(_NOT_KEPT):
                 image.set_type(text, field.replace('png-comment-', 'png-comment-1', 1), like.original.get(field))
         earlier = _plain(like.original, 'exif-ifd0-ImageDescription') or _plain(like.original, 'image-description')
         earlier = '' if earlier.startswith(_PROGRAMS) else earlier
@@ -187,8 +188,8 @@ def _interruptible(image: pyvips.Image) -> Iterator[None]:
 
 def _save(image: pyvips.Image, path: Path, kind: str, size: int) -> None:
     if kind == 'jpg':
-        image.jpegsave(os.fspath(path), Q=95, subsample_mode='off')
+        image.jpegsave(os.fsencode(path), Q=95, subsample_mode='off')
     elif kind == 'png':
-        image.pngsave(os.fspath(path))
+        image.pngsave(os.fsencode(path))
     else:
-        image.tiffsave(os.fspath(path), compression='deflate', predictor='horizontal', bigtiff=size > _BIG_TIFF)
+        image.tiffsave(os.fsencode(path), compression='deflate', predictor='horizontal', bigtiff=size > _BIG_TIFF)

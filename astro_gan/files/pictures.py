@@ -13,9 +13,10 @@ import numpy as np
 import pyvips
 
 from astro_gan.errors import UserError
-from astro_gan.files import jpeg, light
+from astro_gan.files import jpeg, light, tiff
+from astro_gan.files.kinds import picture_kind
 from astro_gan.files.paths import open_file
-from astro_gan.files.picture_decode import decode, kind_of, orientation_of, size_of
+from astro_gan.files.picture_decode import decode, orientation_of, size_of
 from astro_gan.files.refusals import explained
 
 # Largest picture that is decoded: 600 MB of RGB. A few hundred bytes of file can declare far more.
@@ -53,6 +54,12 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         return size
 
 
+def checked_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """`(height, width)` of a picture that was decoded, so that it is known to be whole; raises as `read_picture`."""
+    height, width, _ = read_picture(path).shape
+    return height, width
+
+
 def decode_picture(encoded: bytes, name: str) -> np.ndarray:
     """Decode the bytes of a picture file as `read_picture` does; `name` is what an error calls it."""
     with explained(name):
@@ -76,7 +83,9 @@ def _size(file: BinaryIO, place: bytes | None) -> tuple[tuple[int, int], str]:
 def _kind(file: BinaryIO) -> str:
     file.seek(0)
     start = file.read(16)
-    kind = kind_of(start)
+    kind = picture_kind(start)
+    if kind == 'raw':
+        raise UserError(tiff.RAW)
     if not kind:
         raise UserError(f'not a {FORMATS} picture' if start else 'the file is empty')
     return kind

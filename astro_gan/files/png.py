@@ -11,7 +11,7 @@ import numpy as np
 
 from astro_gan.errors import UserError
 
-MAGIC = b'\x89PNG\r\n\x1a\n'
+_MAGIC_LENGTH = 8
 _SRGB_GAMMA = 0.45455  # what every sRGB file says; viewers take it for the sRGB curve
 _SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)  # white, red, green, blue: x and y
 _BLOCK = 2**20
@@ -37,7 +37,7 @@ def read(file: BinaryIO) -> Header:
     """
     small: dict[bytes, bytes] = {}
     pixels = False
-    file.seek(len(MAGIC))
+    file.seek(_MAGIC_LENGTH)
     while len(head := file.read(8)) == 8:
         length, kind = struct.unpack('>I4s', head)
         body, checksum = b'', zlib.crc32(kind)

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pyvips
-
 from astro_gan.errors import UserError
+
+# What decoders raise when the parts of a file contradict each other: their words are about their own code.
+_CONFUSED = (TypeError, AttributeError, LookupError, AssertionError, ArithmeticError, RecursionError)
+
+
+def reason_of(error: Exception) -> str:
+    """What a decoder's error says of the file, in one line."""
+    if isinstance(error, _CONFUSED):
+        return 'what it says of itself does not fit together'
+    words = getattr(error, 'detail', None) or error  # libvips has more to say
+    return ' '.join(str(words).split()) or type(error).__name__
 
 
 @contextmanager
@@ -20,7 +29,6 @@ def explained(name: str) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:  # decoders raise nearly every type on hostile files
-        words = error.detail if isinstance(error, pyvips.Error) and error.detail else error
-        reason = ' '.join(str(words).split()) or type(error).__name__
+        reason = reason_of(error)
         what = 'not supported' if 'nsupported' in reason or 'not supported' in reason else 'damaged picture'
         raise UserError(f'{name}: {what} ({reason})') from error

@@ -110,6 +110,7 @@ class Stretch:
         return cls(str(header[_CARDS['name']]), *numbers)
 
 
+@np.errstate(over='ignore', invalid='ignore')  # conversions of NaN that signal, and values beyond float32
 def choose_stretch(data: np.ndarray, name: str = 'asinh', *, bad: np.ndarray | None = None) -> Stretch:
     """Find limits for a frame: `data` `[H, W]` or `[P, H, W]` (the same for all planes), any real type; `bad` bool
     `[H, W]` marks pixels to leave out.

@@ -18,8 +18,9 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, SAMPLE
 
 from astro_gan.errors import UserError
 from astro_gan.files import jpeg
+from astro_gan.files.kinds import picture_kind
+from astro_gan.files.paths import open_file
 
-MAGIC = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # the last two: BigTIFF
 RAW = 'camera raw, a picture yet to be developed: not supported; save it as a 16-bit TIFF from a raw converter'
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType: a smaller copy, a transparency mask
 _COLORS = {
@@ -45,16 +46,20 @@ _LARGEST_PART = 2**28  # bytes of a strip or tile that is decoded in memory to s
 logging.getLogger('tifffile').addHandler(logging.NullHandler())  # what matters of its warnings is checked here
 
 
+def opened(file: BinaryIO) -> tifffile.TiffFile:
+    """A TIFF for reading; `file` stays open when it is closed."""
+    file.seek(0)
+    return tifffile.TiffFile(file, name='picture.tif')  # tifffile stumbles over files that were opened by a number
+
+
 def is_float_tiff(path: str | os.PathLike[str]) -> bool:
     """Whether a file is a TIFF of floating-point pixels: a frame, not a picture. False for what cannot be read."""
     try:
-        with open(path, 'rb') as file:
-            if not file.read(4).startswith(MAGIC):
+        with open_file(path) as (file, _):
+            if picture_kind(file.read(16)) != 'tif':
                 return False
-            file.seek(0)
-            with tifffile.TiffFile(file) as tiff:
-                page, _ = main_page(tiff)
-                return page.sampleformat == SAMPLEFORMAT.IEEEFP
+            with opened(file) as tiff:
+                return main_page(tiff)[0].sampleformat == SAMPLEFORMAT.IEEEFP
     except Exception:  # damaged in one of many ways: said by what opens it
         return False
 
@@ -88,9 +93,8 @@ def main_page(tiff: tifffile.TiffFile) -> tuple[Any, str]:
 
 def size_of(file: BinaryIO) -> tuple[int, int]:
     """`(height, width)` of the picture, turned upright; UserError if it is not supported."""
-    file.seek(0)
-    with tifffile.TiffFile(file) as opened:
-        page, _ = main_page(opened)
+    with opened(file) as tiff:
+        page, _ = main_page(tiff)
         refuse_unsupported(page)
         size = page.imagelength, page.imagewidth
         return size[::-1] if page.tags.valueof('Orientation', 1) in (5, 6, 7, 8) else size
@@ -133,8 +137,8 @@ def refuse_unsupported(page: Any) -> None:
         raise UserError(f'{_name(page.photometric)} colours are not supported; save it as gray or RGB')
     if samples != colors + has_alpha(page):
         raise UserError(
-            f'{samples} channels, but {_name(page.photometric)} has {colors}, and the rest is not marked as transparency '
-            '(ExtraSamples): not supported; save gray or RGB, with or without alpha'
+            f'{samples} channels, but {_name(page.photometric)} has {colors}, and the rest is not marked as '
+            'transparency (ExtraSamples): not supported; save gray or RGB, with or without alpha'
         )
     if page.imagedepth != 1:
         raise UserError('a volume (ImageDepth) is not supported')
@@ -160,7 +164,7 @@ def is_ordinary(page: Any) -> bool:
 
 
 def check_parts(page: Any) -> None:
-    """UserError, the reason, if strips or tiles are missing or damaged: decoders would fill them with what they have."""
+    """UserError, the reason, if strips or tiles are missing or damaged: decoders fill them with what they have."""
     file = page.parent.filehandle
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=False))[: math.prod(page.chunked)]
     if len(parts) < math.prod(page.chunked) or any(not offset or not count for offset, count in parts):

@@ -10,6 +10,7 @@ import pyvips
 import tifffile
 from tifffile import EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 
+from astro_gan.errors import UserError
 from astro_gan.files import tiff
 
 _IN_MEMORY = 100 * 2**20  # bytes; larger arrays go to a temporary file, as with libvips
@@ -46,20 +47,30 @@ def load(
     Raises:
         UserError: the reason why it is not supported, or where it is damaged.
     """
-    with tifffile.TiffFile(file) as opened:
-        page, note = tiff.main_page(opened)
+    with tiff.opened(file) as pages:
+        page, note = tiff.main_page(pages)
         check_size(page.imagelength, page.imagewidth)
         tiff.refuse_unsupported(page)
         tiff.check_parts(page)
-        number = next((n for n, other in enumerate(opened.pages) if other.offset == page.offset), None)
-        if not tiff.is_ordinary(page) or number is None:
+        if not tiff.is_ordinary(page):
             image = _through_tifffile(page)
         elif place is not None:
-            image = pyvips.Image.tiffload(place, page=number, **options)
+            image = pyvips.Image.tiffload(place, **_where(pages, page), **options)
         else:
             file.seek(0)
-            image = pyvips.Image.tiffload_buffer(file.read(), page=number, **options)
+            image = pyvips.Image.tiffload_buffer(file.read(), **_where(pages, page), **options)
         return Opened(image, tiff.has_alpha(page), _resolution(page), [note] if note else [])
+
+
+def _where(pages: tifffile.TiffFile, page: Any) -> dict[str, int]:
+    """How libvips is told which page is meant."""
+    for number, other in enumerate(pages.pages):
+        if other.offset == page.offset:
+            return {'page': number}
+        for index, inner in enumerate(other.aspage().pages or ()):
+            if inner.offset == page.offset:
+                return {'page': number, 'subifd': index}
+    raise UserError('a picture inside a sub-IFD of a sub-IFD is not supported')
 
 
 def _resolution(page: Any) -> tuple[float, float] | None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from astropy.io import fits
 
+from astro_gan.errors import UserError
+
 Rules = list[tuple[re.Pattern, Callable[[float, re.Match], float]]]
 
 # Further keywords and letters than the standard's two axes stay as they are: only pixel axes 1 and 2 change.
@@ -84,15 +86,15 @@ def enlarged_header(header: fits.Header, factor: float, shape: tuple[int, ...]) 
         shape: `[..., H, W]` of the new picture.
 
     Raises:
-        ValueError: a factor that is not positive, or a shape that is not the header's size times the factor.
+        UserError: a factor that is not positive, or a shape that is not the header's size times the factor.
     """
     if not (math.isfinite(factor) and factor > 0):
-        raise ValueError(f'the factor of an enlarged picture must be above 0, not {factor}')
+        raise UserError(f'the factor of an enlarged picture must be above 0, not {factor}')
     height, width = shape[-2:]
     for keyword, new in (('NAXIS1', width), ('NAXIS2', height)):
         old = header.get(keyword)
         if old is not None and abs(old * factor - new) >= 1:
-            raise ValueError(f'{keyword} = {old} enlarged {factor:g} times is not {new}: the coordinates would be off')
+            raise UserError(f'{keyword} = {old} enlarged {factor:g} times is not {new}: the coordinates would be off')
     rules = _rules(factor)
     result = fits.Header()
     dropped = []
@@ -101,7 +103,7 @@ def enlarged_header(header: fits.Header, factor: float, shape: tuple[int, ...]) 
             dropped.append(card)
         elif not _is_gone(card) and not re.fullmatch(r'NAXIS[0-9]*', card.keyword):
             value = _rescaled(card, rules, factor)
-            result.append(card if value is card.value else (card.keyword, value, card.comment), end=True)
+            result.append(card if value is None else (card.keyword, value, card.comment), end=True)
     for keyword, value in _implied(header, factor).items():
         result.append((keyword, value), end=True)
     result.insert(0, ('NAXIS', len(shape)))
@@ -146,7 +148,7 @@ def _rules(s: float) -> Rules:
 
 
 def _rescaled(card: fits.Card, rules: Rules, factor: float) -> Any:
-    """The card's new value; the very same object where it does not change."""
+    """The card's new value; None where it does not change."""
     for pattern, rule in rules:
         if not (match := pattern.fullmatch(card.keyword)) or _is_another_scale(card):
             continue
@@ -154,10 +156,10 @@ def _rescaled(card: fits.Card, rules: Rules, factor: float) -> Any:
             return rule(float(card.value), match)
         if isinstance(card.value, str) and (number := _LEADING_NUMBER.match(card.value)):
             return f'{rule(float(number[0]), match):.12g}{card.value[number.end() :]}'
-        return card.value
+        return None
     if _is_number(card.value) and _PER_PIXEL.search(card.comment.lower()):
         return card.value / factor
-    return card.value
+    return None
 
 
 def _is_gone(card: fits.Card) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 _WIDTHS = ('tiff:ImageWidth', 'exif:PixelXDimension')
 _HEIGHTS = ('tiff:ImageLength', 'exif:PixelYDimension')
@@ -17,14 +16,14 @@ def resized(packet: bytes, width: int, height: int, factor: float) -> bytes:
     Sizes, orientation and pixels per inch follow; thumbnails, which show the old picture, go. The coordinates that
     press pictures carry (AVM) refer to a size that they name themselves, and stay.
     """
-    values: dict[str, Callable[[bytes], bytes]] = {'tiff:Orientation': lambda old: b'1'}
-    values |= {name: lambda old: b'%d' % width for name in _WIDTHS}
-    values |= {name: lambda old: b'%d' % height for name in _HEIGHTS}
-    values |= {
-        name: lambda old: b'%d' % round(int(old) * factor) for name in _DENSITIES
-    }  # the upper part of a fraction
-    # As an attribute (tiff:ImageWidth="100") or an element (<tiff:ImageWidth>100</tiff:ImageWidth>).
-    for name, value in values.items():
-        pattern = rb'(\b%b(?:\s*=\s*["\']|>)\s*)(\d+)' % name.encode()
-        packet = re.sub(pattern, lambda match, value=value: match[1] + value(match[2]), packet)
+    known = {'tiff:Orientation': 1}
+    known |= dict.fromkeys(_WIDTHS, width) | dict.fromkeys(_HEIGHTS, height)
+    for name in (*known, *_DENSITIES):
+
+        def follow(match: re.Match[bytes], value: int | None = known.get(name)) -> bytes:
+            # Of a fraction, which densities are, the upper part.
+            return match[1] + b'%d' % (round(int(match[2]) * factor) if value is None else value)
+
+        # An attribute (tiff:ImageWidth="100") or an element (<tiff:ImageWidth>100</tiff:ImageWidth>).
+        packet = re.sub(rb'(\b%b(?:\s*=\s*["\']|>)\s*)(\d+)' % name.encode(), follow, packet)
     return _THUMBNAILS.sub(b'', packet)

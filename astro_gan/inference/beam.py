@@ -20,6 +20,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from astro_gan.errors import UserError
 from astro_gan.inference.choose import choose_frame_model, choose_model
 from astro_gan.inference.files import FAILED, Settings, apply_file, remove_stale
 
@@ -45,7 +46,7 @@ class ApplyModel(beam.DoFn):
         try:
             outcome = apply_file(self.model, source, Path(target), self.settings, self.frame_model, since=self.since)
             yield json.dumps([outcome, ''])
-        except (ValueError, FileNotFoundError, PermissionError) as error:
+        except (UserError, FileNotFoundError, PermissionError) as error:
             yield json.dumps([FAILED, ' '.join(str(error).split())])
 
 

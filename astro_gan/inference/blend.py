@@ -34,6 +34,13 @@ class Blended:
     colorizes: bool = False
 
     @property
+    def description(self) -> dict[str, Any]:
+        """The network's; the generator is told by all that decides what is computed."""
+        own = self.network.description
+        generator = {**own['generator'], 'blend': [self.sharpen, self.denoise, own['output']['psf']]}
+        return own | {'generator': generator}
+
+    @property
     def factor(self) -> int:
         return self.network.factor
 

@@ -75,6 +75,7 @@ def bicubic(factor: int) -> Model:
     """Bicubic interpolation as a model."""
     image = {'channels': 3}
     description = {'task': 'super_resolution', 'name': 'bicubic', 'factor': factor, 'input': image, 'output': image}
+    description |= {'generator': {'name': 'bicubic', 'fields': {'factor': factor}}}
     network = Network(description, Bicubic(factor), {})
     return Model(description | {'weights': {'sha256': 'none'}}, (network,))
 

@@ -22,6 +22,7 @@ from astro_gan.files import picture_source as pictures
 from astro_gan.files.kinds import kind_of
 from astro_gan.files.paths import open_file, printable
 from astro_gan.files.picture_writer import write_picture
+from astro_gan.files.tiff import is_float_tiff
 from astro_gan.inference import provenance, tiling
 from astro_gan.inference.jobs import Job
 from astro_gan.inference.render import TILES, enlarged_window, render
@@ -111,7 +112,7 @@ def estimate_megapixels(path: str) -> float:
             return 0.0
         height, width = pictures.picture_size(path)
         return height * width / 1e6
-    except (ValueError, OSError):
+    except (UserError, OSError):
         return 0.0
 
 
@@ -169,7 +170,7 @@ def explain(error: Exception, source: str, target: Path) -> str:
     name = printable(source)
     if tiling.out_of_memory(error):
         line = f'out of memory; --tile with fewer pixels than {TILES["cpu"]} needs less'
-    elif isinstance(error, ValueError | OSError):
+    elif isinstance(error, UserError | OSError):
         line = ' '.join(str(error).split())
     else:
         return f'{name}: a fault of this program:\n{"".join(traceback.format_exception(error))}'
@@ -204,22 +205,23 @@ def apply_file(
     name = printable(source)
     with open_file(source):
         kind = kind_of(source)
-    fits_input = kind == 'fits'
-    to_fits = settings.format == 'fits' or (settings.format is None and fits_input)
-    used = frame_model if frame_model and fits_input else model
-    opened = _open(used, source, settings, fits_input=fits_input, upright=not to_fits)
-    if to_fits and not fits_input:
+    float_tiff = kind == 'tif' and is_float_tiff(source)
+    is_frame = kind in ('fits', 'xisf') or float_tiff
+    becomes = settings.format or ('fits' if kind == 'xisf' else kind)
+    used = frame_model if frame_model and is_frame else model
+    opened = _open(used, source, settings, is_frame=is_frame, upright=becomes != 'fits')
+    if becomes == 'fits' and not is_frame:
         raise UserError(f'{name}: a picture has no data values to write as FITS; choose another --format')
     if min(opened.height, opened.width) < SMALLEST:
         raise UserError(f'{name}: {opened.width}x{opened.height} pixels; at least {SMALLEST}x{SMALLEST} are needed')
     notes = list(getattr(opened, 'notes', ()))
     for note in notes:
         log(f'{name}: {note}')
-    more = {'stretch': dataclasses.asdict(opened.stretch), 'hdu': opened.frame.hdu} if fits_input else {}
+    more = {'stretch': dataclasses.asdict(opened.stretch), 'hdu': opened.frame.hdu} if is_frame else {}
     if used.task == 'frames':
         from astro_gan.inference import observed
 
-        if not fits_input:
+        if not is_frame:
             raise UserError(
                 f'{name}: is a picture, and {used.name} enlarges frames with data values; leave --model out'
             )
@@ -242,7 +244,9 @@ def apply_file(
             _check_free(target, state, settings.resume)
         untold = state == provenance.UNTOLD and not settings.overwrite
         seal = functools.partial(provenance.seal_same if untold else provenance.seal, target, made)
-        write = _write_fits if to_fits else _write_picture
+        write = _write_picture
+        if becomes == 'fits' or (becomes == 'tif' and float_tiff):
+            write = _write_fits if becomes == 'fits' else _write_float_tiff
         write(model, opened, target, settings, made, seal, progress, log)
     return MADE
 
@@ -261,8 +265,8 @@ def _check_free(target: Path, state: str, resume: bool) -> None:
     raise UserError(f'{printable(path)}: exists already; {hint}--overwrite replaces it')
 
 
-def _open(model: Model, source: str, settings: Settings, *, fits_input: bool, upright: bool) -> Any:
-    if fits_input:
+def _open(model: Model, source: str, settings: Settings, *, is_frame: bool, upright: bool) -> Any:
+    if is_frame:
         from astro_gan.inference import frames
 
         return frames.open_frame(
@@ -299,15 +303,52 @@ def _write_fits(
     shape: tuple[int, ...] = (factor * source.height, factor * source.width)
     shape = (3, *shape) if model.channels == 1 or source.channels == 3 else shape
     header = kind.output_header(source, shape, factor, made | {'conserve': settings.conserve})
-    top = 0
     extensions = frames.color_extensions(header) if len(shape) == 3 else ()
     with open_writer(target, shape, header, extensions=extensions, overwrite=True, seal=seal) as write:
-        for strip in _render(model, source, settings, log):
-            for first in range(0, len(strip), 64 * factor):  # in float64, so a few rows at a time
-                planes = kind.to_data(source, strip[first : first + 64 * factor], top, factor, settings.conserve)
-                write(planes if len(shape) == 3 else planes[0])
-                top += planes.shape[1]
-            progress(strip.shape[0] * strip.shape[1] / 1e6)
+        for planes in _data_rows(model, source, settings, progress, log):
+            write(planes if len(shape) == 3 else planes[0])
+
+
+def _write_float_tiff(
+    model: Model,
+    source: FrameSource,
+    target: Path,
+    settings: Settings,
+    made: dict[str, Any],
+    seal: Callable[[Path], None],
+    progress: Progress,
+    log: Callable[[str], None],
+) -> None:
+    from astro_gan.files.float_tiff import write_float_tiff
+
+    factor = model.factor
+    channels = 3 if model.channels == 1 or source.channels == 3 else 1
+    write_float_tiff(
+        target,
+        (factor * source.height, factor * source.width, channels),
+        (np.moveaxis(planes, 0, -1) for planes in _data_rows(model, source, settings, progress, log)),
+        like=source.path,
+        factor=factor,
+        description=f'{provenance.NOTICE}\n{json.dumps(made | {"conserve": settings.conserve}, allow_nan=False)}',
+        software=provenance.SOFTWARE,
+        seal=seal,
+    )
+
+
+def _data_rows(
+    model: Model, source: FrameSource, settings: Settings, progress: Progress, log: Callable[[str], None]
+) -> Iterator[np.ndarray]:
+    """The output as data values, float32 `[planes, rows, W]`, some rows at a time."""
+    from astro_gan.inference import frames, observed
+
+    kind: Any = observed if model.task == 'frames' else frames
+    factor, top = model.factor, 0
+    for strip in _render(model, source, settings, log):
+        for first in range(0, len(strip), 64 * factor):  # in float64, so a few rows at a time
+            planes = kind.to_data(source, strip[first : first + 64 * factor], top, factor, settings.conserve)
+            yield planes
+            top += planes.shape[1]
+        progress(strip.shape[0] * strip.shape[1] / 1e6)
 
 
 def _render(
@@ -342,15 +383,15 @@ def _write_picture(
     dtype = source.dtype if like and kind != 'jpg' else np.uint8 if kind == 'jpg' else np.uint16
     alpha = like.alpha if like and kind != 'jpg' else None
     if like and like.alpha is not None and alpha is None:
-        log(f'{source.path}: a jpg file has no transparency; it is left out')
+        log(f'{source.path}: a jpg file has no transparency; the picture is laid on black')
 
     def strips() -> Iterator[np.ndarray]:
         top = 0
         for strip in _render(model, source, settings, log, shown=True):
-            levels = to_levels(strip, dtype)
-            if alpha is not None:
-                levels = np.concatenate([levels, to_levels(_alpha(source, strip, top, factor), dtype)], axis=-1)
-            yield levels
+            if like and like.alpha is not None:
+                opacity = np.clip(_alpha(like, strip, top, factor), 0.0, 1.0)
+                strip = strip * opacity if alpha is None else np.concatenate([strip, opacity], axis=-1)
+            yield to_levels(strip, dtype)
             top += strip.shape[0]
             progress(strip.shape[0] * strip.shape[1] / 1e6)
 

@@ -14,10 +14,14 @@ from scipy import ndimage
 from astro_gan.errors import UserError
 from astro_gan.files.fits import Frame, Stretch, choose_stretch, enlarged_header, read_frame
 from astro_gan.files.fits_open import COLORS
+from astro_gan.files.float_tiff import read_float_tiff
 from astro_gan.files.frame import mosaic_pattern
+from astro_gan.files.kinds import kind_of
 from astro_gan.files.paths import printable
+from astro_gan.files.xisf import read_xisf
 
 CONSERVE = ('surface_brightness', 'flux')
+DISPLAY = Stretch('linear', 0.0, 1.0)
 _REACH = 16  # pixels over which a neighbour's value fills a missing pixel; beyond it is black
 _LUMINANCE = (0.2126, 0.7152, 0.0722)  # of linear red, green and blue (ITU-R BT.709)
 
@@ -67,6 +71,7 @@ class FrameSource:
             window[..., channel] = self._turned(values[inner:][:height, left - columns.start :][:, :width])
         return window
 
+    @np.errstate(over='ignore', invalid='ignore')
     def rows(self, top: int, height: int) -> tuple[np.ndarray, np.ndarray]:
         """Whole rows: data values float32 `[channels, height, W]`, and which are flagged as bad, `[height, W]`."""
         rows = self._rows(top, height, 0)
@@ -119,7 +124,7 @@ def open_frame(
     allow_mosaic: bool = False,
     ignore_checksum: bool = False,
 ) -> FrameSource:
-    """Read a frame and choose its stretch.
+    """Read a frame, FITS, XISF or floating-point TIFF, and choose its stretch; values that a screen shows have none.
 
     Args:
         stretch: see `choose_stretch`.
@@ -133,7 +138,13 @@ def open_frame(
             not allowed to be; one line.
     """
     name = printable(path)
-    frame = read_frame(path, hdu=hdu, mask=mask, ignore_checksum=ignore_checksum, maximum_pixels=maximum_pixels)
+    kind = kind_of(path)
+    if kind == 'tif':
+        frame = read_float_tiff(path, maximum_pixels=maximum_pixels)
+    elif kind == 'xisf':
+        frame = read_xisf(path, hdu=hdu, maximum_pixels=maximum_pixels)
+    else:
+        frame = read_frame(path, hdu=hdu, mask=mask, ignore_checksum=ignore_checksum, maximum_pixels=maximum_pixels)
     if gray and frame.planes == 3:
         frame = _to_gray(frame, name, allow_color)
     notes = [*frame.notes]
@@ -146,10 +157,10 @@ def open_frame(
     if pattern:
         notes.append(f'a {pattern} mosaic, taken as gray')
     try:
-        chosen = choose_stretch(frame.data, stretch, bad=frame.bad)
+        chosen = DISPLAY if frame.display else choose_stretch(frame.data, stretch, bad=frame.bad)
     except ValueError as error:
         raise UserError(f'{name}: {error}') from None
-    return FrameSource(name, frame, chosen, upright and not frame.first_row_is_top, tuple(notes))
+    return FrameSource(os.fspath(path), frame, chosen, upright and not frame.first_row_is_top, tuple(notes))
 
 
 def to_data(source: FrameSource, strip: np.ndarray, top: int, factor: int, conserve: str) -> np.ndarray:

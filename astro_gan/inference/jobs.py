@@ -72,7 +72,9 @@ def _in_folder(name: str, out: Path, log: Callable[[str], None]) -> list[tuple[s
     ]
     line = ' and '.join(part for part in passed if part)
     if not found:
-        raise UserError(f'{printable(name)}: no JPEG, PNG, TIFF or FITS file in this folder{f" ({line})" * bool(line)}')
+        raise UserError(
+            f'{printable(name)}: no JPEG, PNG, TIFF, FITS or XISF file in this folder{f" ({line})" * bool(line)}'
+        )
     if line:
         log(f'{printable(name)}: passed over {line}')
     return found
@@ -93,6 +95,6 @@ def _output_name(path: str, kind: str, format: str | None) -> str:
     like_fits = suffix.lower() in _FITS + _PACKED
     if format:
         return f'{stem}.{format}'
-    if kind == 'fits' or (like_fits and not kind):
+    if kind in ('fits', 'xisf') or (like_fits and not kind):
         return f'{stem}.fits'
     return f'{stem}.{kind}' if like_fits else name

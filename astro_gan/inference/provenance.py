@@ -75,7 +75,7 @@ def sidecar(target: Path) -> Path:
     if len(name) <= 250:
         return target.with_name(f'{target.name}.json')
     mark = hashlib.sha256(name).hexdigest()[:8]
-    return target.with_name(f'{name[:240].decode(errors="ignore")}-{mark}.json')
+    return target.with_name(f'{name[:240].decode("ascii", "ignore")}-{mark}.json')
 
 
 def seal(target: Path, made: dict[str, Any], written: Path) -> None:

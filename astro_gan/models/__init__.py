@@ -9,6 +9,7 @@ from typing import Any
 
 import flax.linen as nn
 
+from astro_gan.errors import UserError
 from astro_gan.models.backbones import insert_backbone
 from astro_gan.models.discriminators import SRGANDiscriminator
 from astro_gan.models.edsr import EDSR
@@ -67,21 +68,21 @@ __all__ = [
 
 
 def make_generator(name: str, **fields: Any) -> nn.Module:
-    """The generator of that name with those fields; ValueError lists the valid ones."""
+    """The generator of that name with those fields; UserError lists the valid ones."""
     return _make('generator', GENERATORS, name, fields)
 
 
 def make_discriminator(name: str, **fields: Any) -> nn.Module:
-    """The discriminator of that name with those fields; ValueError lists the valid ones."""
+    """The discriminator of that name with those fields; UserError lists the valid ones."""
     return _make('discriminator', DISCRIMINATORS, name, fields)
 
 
 def _make(kind: str, table: dict[str, type[nn.Module]], name: str, fields: dict) -> nn.Module:
     if name not in table:
-        raise ValueError(f'unknown {kind} {name!r}: one of {", ".join(sorted(table))}')
+        raise UserError(f'unknown {kind} {name!r}: one of {", ".join(sorted(table))}')
     module = table[name]
     valid = sorted({f.name for f in dataclasses.fields(module)} - {'parent', 'name'})
     unknown = sorted(set(fields) - set(valid))
     if unknown:
-        raise ValueError(f'{kind} {name!r} has no field {", ".join(unknown)}: it has {", ".join(valid)}')
+        raise UserError(f'{kind} {name!r} has no field {", ".join(unknown)}: it has {", ".join(valid)}')
     return module(**fields)

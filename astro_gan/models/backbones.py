@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from astro_gan.errors import UserError
+
 WEIGHTS = Path(__file__).resolve().parent.parent / 'weights'
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB in [0, 1]
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -30,7 +32,7 @@ def imagenet_normalise(x: jax.Array) -> jax.Array:
 def read_tensors(path: str | Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """Reads the named tensors as float32 and checks their shapes.
 
-    Raises ValueError naming the file, and the tensor at fault, if the file is missing, not a
+    Raises UserError naming the file, and the tensor at fault, if the file is missing, not a
     (whole) safetensors file, or a tensor is absent, misshapen or not finite.
     """
     try:
@@ -39,17 +41,17 @@ def read_tensors(path: str | Path, shapes: Mapping[str, tuple[int, ...]]) -> dic
             tensors = {}
             for name, shape in shapes.items():
                 if name not in names:
-                    raise ValueError(f'{path}: tensor {name} is missing')
+                    raise UserError(f'{path}: tensor {name} is missing')
                 tensor = file.get_tensor(name)
                 if tensor.shape != tuple(shape):
-                    raise ValueError(f'{path}: tensor {name} has shape {tensor.shape}, expected {tuple(shape)}')
+                    raise UserError(f'{path}: tensor {name} has shape {tensor.shape}, expected {tuple(shape)}')
                 tensors[name] = tensor.astype(np.float32)
                 if not np.isfinite(tensors[name]).all():
-                    raise ValueError(f'{path}: tensor {name} has values that are not finite')
+                    raise UserError(f'{path}: tensor {name} has values that are not finite')
     except FileNotFoundError:
-        raise ValueError(f'{path}: no such weights file') from None
+        raise UserError(f'{path}: no such weights file') from None
     except (OSError, SafetensorError) as error:
-        raise ValueError(
+        raise UserError(
             f'{path}: not a readable safetensors file while looking for {next(iter(shapes))} ({error})'
         ) from None
     return tensors
@@ -58,7 +60,7 @@ def read_tensors(path: str | Path, shapes: Mapping[str, tuple[int, ...]]) -> dic
 def hub_file(repository: str, *, setting: str) -> Path:
     """Fetches (or finds in the cache) `model.safetensors` of a Hugging Face repository.
 
-    Any failure is a ValueError of one line: what is missing, and that `setting` takes a file.
+    Any failure is a UserError of one line: what is missing, and that `setting` takes a file.
     """
     try:
         from huggingface_hub import hf_hub_download
@@ -68,7 +70,7 @@ def hub_file(repository: str, *, setting: str) -> Path:
         return Path(hf_hub_download(repository, 'model.safetensors'))
     except Exception as error:  # no package, network, repository, disk: one way out
         reason = str(error).strip().splitlines()
-        raise ValueError(
+        raise UserError(
             f'could not get model.safetensors of {repository} from the Hugging Face hub '
             f'({type(error).__name__}: {reason[0] if reason else "no reason given"}); '
             f'download it elsewhere and give its path as {setting}'
@@ -84,23 +86,23 @@ def insert_backbone(variables: Mapping[str, Any], backbone: Mapping[str, Any]) -
         backbone's (a condition before RGB), their filters start at zero.
 
     Raises:
-      ValueError: the network has no encoder, or its tensors are not the backbone's; names the first at fault.
+      UserError: the network has no encoder, or its tensors are not the backbone's; names the first at fault.
     """
     result = dict(variables)
     for collection, tree in backbone.items():
         if 'encoder' not in variables.get(collection, {}):
-            raise ValueError(f"the network has no 'encoder' in its {collection}: it takes no ImageNet weights")
+            raise UserError(f"the network has no 'encoder' in its {collection}: it takes no ImageNet weights")
         expected = flax.traverse_util.flatten_dict(variables[collection]['encoder'], sep='/')
         tensors = flax.traverse_util.flatten_dict(tree, sep='/')
         if different := sorted(set(expected) ^ set(tensors)):
             lacking = 'backbone' if different[0] in expected else 'network'
-            raise ValueError(f'{collection}: encoder/{different[0]} is missing in the {lacking}; do the stages agree?')
+            raise UserError(f'{collection}: encoder/{different[0]} is missing in the {lacking}; do the stages agree?')
         for name, tensor in tensors.items():
             shape = expected[name].shape
             if name == 'conv1/kernel' and tensor.shape[2] < shape[2]:
                 tensors[name] = np.pad(tensor, ((0, 0), (0, 0), (shape[2] - tensor.shape[2], 0), (0, 0)))
             if tensors[name].shape != shape:
-                raise ValueError(
+                raise UserError(
                     f'{collection}: encoder/{name} has shape {tensor.shape} in the backbone, expected {shape}'
                 )
         encoder = flax.traverse_util.unflatten_dict(tensors, sep='/')

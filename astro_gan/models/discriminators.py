@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from astro_gan.errors import UserError
 from astro_gan.models.layers import Conv, batch_norm
 
 NORMS = ('batch', 'none', 'spectral')
@@ -27,7 +28,7 @@ class SRGANDiscriminator(nn.Module):
       axis_name: the pmap axis over which batch statistics are averaged, or None.
       dtype: of the arithmetic, except the logit's: float32.
 
-    Raises ValueError for another norm, or without `global_pool` for pictures below 16 pixels.
+    Raises UserError for another norm, or without `global_pool` for pictures below 16 pixels.
     """
 
     features: int = 64
@@ -41,7 +42,7 @@ class SRGANDiscriminator(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         check_norm(self.norm, NORMS)
         if not self.global_pool and min(x.shape[1:3]) < 16:
-            raise ValueError(
+            raise UserError(
                 f'the discriminator needs pictures of at least 16 x 16 pixels, got {x.shape[1]} x '
                 f'{x.shape[2]} (or global_pool=True)'
             )
@@ -74,13 +75,13 @@ def call_layer(layer: nn.Module, x: jax.Array, *, norm: str, train: bool) -> jax
 
 
 def check_norm(norm: str, valid: tuple[str, ...]) -> None:
-    """ValueError that lists the valid ones."""
+    """UserError that lists the valid ones."""
     if norm not in valid:
-        raise ValueError(f'norm must be one of {", ".join(valid)}, not {norm!r}')
+        raise UserError(f'norm must be one of {", ".join(valid)}, not {norm!r}')
 
 
 def check_size(x: jax.Array, smallest: int) -> None:
-    """ValueError unless `[N, H, W, C]` has at least `smallest` pixels on each side."""
+    """UserError unless `[N, H, W, C]` has at least `smallest` pixels on each side."""
     if min(x.shape[1:3]) < smallest:
         size = f'{x.shape[1]} x {x.shape[2]}'
-        raise ValueError(f'the discriminator needs pictures of at least {smallest} x {smallest} pixels, got {size}')
+        raise UserError(f'the discriminator needs pictures of at least {smallest} x {smallest} pixels, got {size}')

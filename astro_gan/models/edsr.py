@@ -38,7 +38,7 @@ class EDSR(nn.Module):
       back_projection: end with `layers.back_project`: the output, made smaller again, is close to the input.
       dtype: of the arithmetic, except the last convolution's, which makes the pixels: float32.
 
-    Raises ValueError for another factor.
+    Raises UserError for another factor.
     """
 
     factor: int = 4

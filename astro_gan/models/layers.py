@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from astro_gan.errors import UserError
 from astro_gan.models.conv import conv
+from astro_gan.models.products import up_products
 
 # torch's default for convolutions, U(-1/sqrt(fan_in), 1/sqrt(fan_in)): EDSR and WDSR started so.
 KERNEL_INIT = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
@@ -50,10 +52,38 @@ class Conv(nn.Module):
             stride=self.stride,
             padding=self.padding,
         )
-        if self.use_bias:
-            bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
-            y = y + bias.astype(self.dtype)
+        return _add_bias(self, y)
+
+
+class UpConv(nn.Module):
+    """Nearest neighbour upsampling by 2, then a 3x3 convolution: `[N, H, W, in]` -> `[N, 2 H, 2 W, features]`.
+
+    Unlike a transposed convolution with stride 2 it treats all output pixels alike: no checkerboards (Odena et al.
+    2016, "Deconvolution and Checkerboard Artifacts"). The result has dtype `dtype`.
+    """
+
+    features: int
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+    kernel_init: Callable = KERNEL_INIT
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param('kernel', self.kernel_init, (3, 3, x.shape[-1], self.features), jnp.float32)
+        return _add_bias(self, up_products(x.astype(self.dtype), kernel.astype(self.dtype)).astype(self.dtype))
+
+
+def _add_bias(module: Any, y: jax.Array) -> jax.Array:
+    """`y` plus the module's learned bias, if it has one."""
+    if not module.use_bias:
         return y
+    bias = module.param('bias', nn.initializers.zeros, (module.features,), jnp.float32)
+    return y + per_channel(bias.astype(y.dtype))
+
+
+def per_channel(values: Any) -> jax.Array:
+    """`[C]` -> `[1, 1, 1, C]`, for images and kernels."""
+    return jnp.asarray(values).reshape(1, 1, 1, -1)
 
 
 class WeightNormConv(nn.Module):
@@ -78,10 +108,10 @@ class WeightNormConv(nn.Module):
         bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
         # The floor keeps a filter that is all zeros (and its gradient) finite.
         square = jnp.sum(jnp.square(kernel), axis=(0, 1, 2))
-        kernel = kernel * (scale * jax.lax.rsqrt(jnp.maximum(square, 1e-24)))
+        kernel = kernel * per_channel(scale * jax.lax.rsqrt(jnp.maximum(square, 1e-24)))
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         y = conv(x, kernel, padding=self.padding, precision=self.precision)
-        return y + bias.astype(self.dtype)
+        return y + per_channel(bias.astype(self.dtype))
 
 
 class PReLU(nn.Module):
@@ -91,7 +121,7 @@ class PReLU(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         init = nn.initializers.constant(0.25)
         slope = self.param('slope', init, (x.shape[-1],), jnp.float32).astype(x.dtype)
-        return jnp.where(x >= 0, x, slope * x)
+        return jnp.where(x >= 0, x, per_channel(slope) * x)
 
 
 def batch_norm(
@@ -120,14 +150,14 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
 
 
 def sub_pixel_stages(factor: int) -> tuple[int, ...]:
-    """The sub-pixel stages of a factor: 4 -> (2, 2), 12 -> (2, 2, 3), 5 -> ValueError."""
+    """The sub-pixel stages of a factor: 4 -> (2, 2), 12 -> (2, 2, 3), 5 -> UserError."""
     stages, rest = [], factor
     for stage in (2, 3):
         while rest > 1 and rest % stage == 0:
             stages.append(stage)
             rest //= stage
     if rest != 1 or factor < 2:
-        raise ValueError(f'factor must be a product of 2s and 3s (2, 3, 4, 6, 8, 12), not {factor}')
+        raise UserError(f'factor must be a product of 2s and 3s (2, 3, 4, 6, 8, 12), not {factor}')
     return tuple(stages)
 
 

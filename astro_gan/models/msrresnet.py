@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from astro_gan.errors import UserError
 from astro_gan.models.conv import conv
 from astro_gan.models.layers import Conv, edge_pad, pixel_shuffle
 
@@ -23,7 +24,7 @@ class MSRResNet(nn.Module):
       features, blocks: BasicSR's 64 x 16 has 1,517,571 parameters at x4.
       dtype: of the arithmetic, except the last convolution's, which makes the pixels: float32.
 
-    Raises ValueError for another factor.
+    Raises UserError for another factor.
     """
 
     factor: int = 4
@@ -41,7 +42,7 @@ class MSRResNet(nn.Module):
         del train  # no batch statistics, no dropout
         stages = {2: (2,), 3: (3,), 4: (2, 2)}.get(self.factor)
         if stages is None:
-            raise ValueError(f'MSRResNet factor must be 2, 3 or 4, not {self.factor}')
+            raise UserError(f'MSRResNet factor must be 2, 3 or 4, not {self.factor}')
         x = jnp.asarray(x, jnp.float32)
         y = _activate(self._conv('head')(x))
         for index in range(self.blocks):

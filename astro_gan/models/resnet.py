@@ -11,9 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from astro_gan.errors import UserError
 from astro_gan.models.backbones import WEIGHTS, hub_file, read_tensors
-from astro_gan.models.layers import batch_norm
-from astro_gan.models.products import ProductConv
+from astro_gan.models.layers import Conv, batch_norm
 
 BLOCKS = {'resnet18': (2, 2, 2, 2), 'resnet50': (3, 4, 6, 3)}  # per stage
 NORMS = ('batch', 'frozen')
@@ -46,7 +46,7 @@ class ResNet(nn.Module):
       axis_name: the pmap axis over which batch statistics are averaged, or None.
       dtype: of the arithmetic and the maps.
 
-    Raises ValueError for another network or norm, or stages other than 1 to 4.
+    Raises UserError for another network or norm, or stages other than 1 to 4.
     """
 
     network: str = 'resnet18'
@@ -61,8 +61,8 @@ class ResNet(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> list[jax.Array]:
         _check(self.network, self.stages)
         if self.norm not in NORMS:
-            raise ValueError(f'norm must be one of {", ".join(NORMS)}, not {self.norm!r}')
-        conv = partial(ProductConv, use_bias=False, dtype=self.dtype, kernel_init=RESNET_INIT)
+            raise UserError(f'norm must be one of {", ".join(NORMS)}, not {self.norm!r}')
+        conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=RESNET_INIT)
         norm = partial(batch_norm, train=train and self.norm == 'batch', dtype=self.dtype, axis_name=self.axis_name)
 
         y = nn.relu(norm(name='bn1')(conv(64, 7, 2, name='conv1')(x)))
@@ -130,14 +130,14 @@ def load_resnet(network: str, source: str | Path, *, stages: int, setting: str) 
     Returns:
       `{'params': ..., 'batch_stats': ...}`, the tree of the module, float32.
     Raises:
-      ValueError: unknown network; more stages than the package has; a file that is missing, broken, or lacks a
+      UserError: unknown network; more stages than the package has; a file that is missing, broken, or lacks a
         tensor; no way to the hub.
     """
     _check(network, stages)
     if source == 'packaged':
         path, last = PACKAGED[network]
         if stages > last:
-            raise ValueError(
+            raise UserError(
                 f'{setting}: the packaged {network} ends with layer{last}, not layer{stages}: '
                 f"keep {last} stages, or take 'hub' or the path of a file"
             )
@@ -146,7 +146,7 @@ def load_resnet(network: str, source: str | Path, *, stages: int, setting: str) 
     else:
         path = Path(source)
         if not path.is_file():
-            raise ValueError(f"{setting}: {source}: no such weights file (it takes a path, 'packaged' or 'hub')")
+            raise UserError(f"{setting}: {source}: no such weights file (it takes a path, 'packaged' or 'hub')")
 
     module = ResNet(network, stages=stages)
     spec = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
@@ -168,9 +168,9 @@ def load_resnet(network: str, source: str | Path, *, stages: int, setting: str) 
 
 def _check(network: str, stages: int) -> None:
     if network not in BLOCKS:
-        raise ValueError(f'unknown ResNet {network!r}: one of {", ".join(BLOCKS)}')
+        raise UserError(f'unknown ResNet {network!r}: one of {", ".join(BLOCKS)}')
     if stages not in range(1, 5):
-        raise ValueError(f'a ResNet has 1 to 4 stages, not {stages}')
+        raise UserError(f'a ResNet has 1 to 4 stages, not {stages}')
 
 
 def _torch_name(*path: str) -> str:

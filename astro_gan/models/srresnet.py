@@ -40,7 +40,7 @@ class SRResNet(nn.Module):
       axis_name: the pmap axis over which batch statistics are averaged, or None.
       dtype: of the arithmetic, except the last convolution's, which makes the pixels: float32.
 
-    Raises ValueError for another factor. With `train=True` make 'batch_stats' mutable.
+    Raises UserError for another factor. With `train=True` make 'batch_stats' mutable.
     """
 
     factor: int = 4

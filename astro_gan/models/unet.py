@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from astro_gan.colorization import CHANNELS, SMALLEST
-from astro_gan.models.layers import batch_norm
-from astro_gan.models.products import ProductConv, UpConv
+from astro_gan.errors import UserError
+from astro_gan.models.layers import Conv, UpConv, batch_norm
 
 PIX2PIX_INIT = nn.initializers.normal(0.02)  # 1611.07004, section 6.2
 
@@ -29,7 +29,7 @@ class UNet(nn.Module):
       axis_name: the pmap axis over which batch statistics are averaged, or None.
       dtype: of the arithmetic, except the last convolution's, which makes the colours: float32.
 
-    Raises ValueError for another space, a smaller image or one that has not one channel. With `train=True` make
+    Raises UserError for another space, a smaller image or one that has not one channel. With `train=True` make
     'batch_stats' mutable. Exports with height and width free.
     """
 
@@ -56,7 +56,7 @@ class UNet(nn.Module):
             # No norm on the first map (the paper's choice) nor the innermost: normalised alone, as with one image, a
             # single pixel would always be zero.
             norm = 0 < level < self.depth - 1
-            down = ProductConv(
+            down = Conv(
                 self._width(level),
                 4,
                 stride=2,
@@ -89,13 +89,13 @@ class UNet(nn.Module):
 
 
 def check_input(space: str, x: jax.Array) -> None:
-    """ValueError unless `space` is known and `x` is `[N, H, W, 1]`, at least 64 x 64 (symbolic sizes pass)."""
+    """UserError unless `space` is known and `x` is `[N, H, W, 1]`, at least 64 x 64 (symbolic sizes pass)."""
     if space not in CHANNELS:
-        raise ValueError(f'space must be one of {", ".join(CHANNELS)}, not {space!r}')
+        raise UserError(f'space must be one of {", ".join(CHANNELS)}, not {space!r}')
     if x.ndim != 4 or x.shape[-1] != 1:
-        raise ValueError(f'a colorization network takes images [N, H, W, 1], got {x.shape}')
+        raise UserError(f'a colorization network takes images [N, H, W, 1], got {x.shape}')
     if min((size for size in x.shape[1:3] if isinstance(size, int)), default=SMALLEST) < SMALLEST:
-        raise ValueError(
+        raise UserError(
             f'a colorization network needs images of at least {SMALLEST} x {SMALLEST} pixels, got {x.shape[1]} x '
             f'{x.shape[2]}'
         )

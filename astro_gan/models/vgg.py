@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from astro_gan.errors import UserError
 from astro_gan.models.backbones import WEIGHTS, hub_file, imagenet_normalise, read_tensors
 from astro_gan.models.conv import conv
 
@@ -23,7 +24,7 @@ Params = Mapping[str, Mapping[str, Any]]
 def _layers(name: str) -> dict[str, tuple[int, int, int]]:
     """Layer name -> (number in torchvision's `features`, channels in, channels out)."""
     if name not in PLANS:
-        raise ValueError(f'unknown VGG network {name!r}: one of {", ".join(PLANS)}')
+        raise UserError(f'unknown VGG network {name!r}: one of {", ".join(PLANS)}')
     layers, number, channels = {}, 0, 3
     for block, depth in enumerate(PLANS[name], start=1):
         out = min(64 * 2 ** (block - 1), 512)
@@ -45,11 +46,11 @@ def load_vgg(
     Returns:
       `{'conv1_1': {'kernel': [3, 3, in, out], 'bias': [out]}, ...}`, float32.
     Raises:
-      ValueError: unknown network or layer; a file that is missing, broken, or lacks a tensor; no way to the hub.
+      UserError: unknown network or layer; a file that is missing, broken, or lacks a tensor; no way to the hub.
     """
     layers = _layers(name)
     if upto not in layers:
-        raise ValueError(f'unknown layer {upto!r} of {name}: one of {", ".join(layers)}')
+        raise UserError(f'unknown layer {upto!r} of {name}: one of {", ".join(layers)}')
     wanted = {layer: at for layer, at in layers.items() if layer <= upto}
     if path is None:
         packaged = name == 'vgg16' and upto <= 'conv3_3'
@@ -88,11 +89,11 @@ def vgg_features(
     Returns:
       `{layer: [N, H / 2^(block - 1), W / 2^(block - 1), channels]}`.
     Raises:
-      ValueError: a layer that `params` does not have.
+      UserError: a layer that `params` does not have.
     """
     missing = [layer for layer in layers if layer not in params]
     if missing:
-        raise ValueError(f'no weights for {", ".join(missing)}: loaded {", ".join(sorted(params))}')
+        raise UserError(f'no weights for {", ".join(missing)}: loaded {", ".join(sorted(params))}')
     if normalise:
         x = imagenet_normalise(x)
     features: dict[str, jax.Array] = {}

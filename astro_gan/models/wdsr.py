@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from astro_gan.errors import UserError
 from astro_gan.models.layers import (
     DIV2K_MEAN,
     QUIET,
@@ -43,7 +44,7 @@ class WDSR(nn.Module):
       back_projection: end with `layers.back_project`: the output, made smaller again, is close to the input.
       dtype: of the body's arithmetic. The skip, which carries the picture, is always float32.
 
-    Raises ValueError for an unknown variant or a factor below 1.
+    Raises UserError for an unknown variant, a factor below 1 or another number of channels.
     """
 
     factor: int = 4
@@ -68,9 +69,13 @@ class WDSR(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         del train  # no batch statistics, no dropout
         if self.variant not in ('a', 'b'):
-            raise ValueError(f"WDSR variant must be 'a' or 'b', not {self.variant!r}")
+            raise UserError(f"WDSR variant must be 'a' or 'b', not {self.variant!r}")
         if self.factor < 1:
-            raise ValueError(f'WDSR factor must be at least 1, not {self.factor}')
+            raise UserError(f'WDSR factor must be at least 1, not {self.factor}')
+        if x.shape[-1] != self.channels + self.conditions:
+            raise UserError(
+                f'WDSR takes {self.channels} channels and {self.conditions} conditions, not {x.shape[-1]} channels'
+            )
         mean = jnp.asarray(DIV2K_MEAN if self.channels == 3 else 0.0, jnp.float32)
         low_res, maps = jnp.split(jnp.asarray(x, jnp.float32), [self.channels], axis=-1)
         x = (low_res - mean) * 2

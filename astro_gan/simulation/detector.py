@@ -32,7 +32,7 @@ def grain(noise: Array, width: Array) -> Array:
     return smooth / jnp.sqrt(jnp.square(full).mean())
 
 
-def cosmic_rays(key: Array, shape: tuple[int, int], count: Array, *, most: int = 4) -> Array:
+def cosmic_rays(key: Array, shape: tuple[int, ...], count: Array, *, most: int = 4) -> Array:
     """`count` tracks, at most `most`, and as many hot pixels: what was missed when they were cleaned away."""
     keys = jax.random.split(key, 6)
     y, x = (jax.random.uniform(keys[i], (most, 1, 1), maxval=side) for i, side in enumerate(shape))

@@ -78,7 +78,7 @@ def star_field(key: jax.Array, sky: Sky) -> fields.Field:
     for index in range(sky.galaxies):
         light += fields.one_galaxy(jax.random.fold_in(keys[2], index), fine)
     if sky.nebula:
-        light += scenes.diffuse(keys[3], 3.0, 0.7, fine) * sky.nebula / fields.OVERSAMPLING**2
+        light += scenes.diffuse(keys[3], jnp.asarray(3.0), jnp.asarray(0.7), fine) * sky.nebula / fields.OVERSAMPLING**2
     clean, truth, fwhm = fields.observe(light, transfer, factor=sky.factor)
     frame = detector.expose(
         keys[4],

@@ -116,7 +116,7 @@ def telescope(
         field = jnp.zeros((size, size), jnp.complex64).at[:WINDOW, :WINDOW].set(light * jnp.exp(2j * jnp.pi * waves))
         return jnp.square(jnp.abs(jnp.fft.fft2(field)))  # the window's place is only a phase
 
-    return from_picture(sum(at(wavelength) for wavelength in (0.9, 1.0, 1.1)))
+    return from_picture(at(0.9) + at(1.0) + at(1.1))
 
 
 def pixel(side: int, size: int) -> Array:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,10 +17,12 @@ import pytest
 from PIL import Image
 
 from astro_gan import cli
-from astro_gan.curation import curate, groups, sources
+from astro_gan.curation import curate, duplicates, groups, sources
 from astro_gan.curation.limits import Limits
-from astro_gan.curation.work import Settings
+from astro_gan.curation.work import Picture, Settings
+from astro_gan.fetch import downloads
 from astro_gan.files import atomic
+from astro_gan.files.manifest import write_table
 from tests.curation import faults
 
 SETTINGS = Settings(tile=64, limits=Limits(minimum_size=128))
@@ -384,3 +387,74 @@ def test_coordinates_group_across_zero_hours():
     }
     got = groups.by_sky(list(rows), [], rows, 0.05)
     assert got == {'a': 'a', 'b': 'a', 'c': 'c', 'd': 'c', 'e': 'e', 'f': 'f'}
+
+
+def test_an_added_picture_moves_no_other(tmp_path):
+    """200 pictures in groups, then one that comes first in each and names it anew: all keep their splits."""
+    names = [f'{k:03}.png' for k in range(200)]
+    rows = {name: {'group': f'g{k // 2}'} for k, name in enumerate(names)}
+    first = groups.by_sky(names, [], rows, 0.0)
+    before = groups.splits(set(first.values()), 0.1, 0.1, 0)
+    earlier = {name: before[first[name]] for name in names}
+    more = {f'+{k}.png': {'group': f'g{k}'} for k in range(100)}
+    names = sorted([*names, *more])
+    second = groups.by_sky(names, [], rows | more, 0.0)
+    assert set(second.values()) == set(more)  # every group has another name now
+    inherited = {second[name]: split for name, split in earlier.items()}
+    after = groups.splits(set(second.values()), 0.1, 0.1, 0, inherited)
+    assert [after[second[name]] for name in earlier] == list(earlier.values())
+    anew = groups.splits(set(second.values()), 0.1, 0.1, 0)
+    assert sum(anew[second[name]] != split for name, split in earlier.items()) > 20  # what inheriting is for
+
+
+def test_splits_fill_up_beside_inherited_ones():
+    """A split that is empty gets one of the new groups; old groups stay where they are."""
+    old = {'a': 'train', 'b': 'train', 'c': 'train'}
+    assert sorted(groups.splits(['d', 'e', *old], 0.1, 0.1, 0, old).values()) == ['test', *['train'] * 3, 'validation']
+    assert groups.splits([*old], 0.1, 0.1, 0, old) == old
+    assert groups.splits(['d', *old], 0.0, 0.0, 0, old) == old | {'d': 'train'}
+
+
+def test_overwrite_keeps_the_splits(tmp_path, folder, hubble):
+    """A new picture that comes first in its group moves none; a split that the folder's manifest gives counts too."""
+    root, out = tmp_path / 'in', tmp_path / 'out'
+    shutil.copytree(folder, root)
+    settings = dataclasses.replace(SETTINGS, test_fraction=0.3, validation_fraction=0.3)
+    curate.curate(root, out, settings)
+    before = {row['source']: row['split'] for row in table(out / 'manifest.csv')}
+    assert before.keys() == {'a.png', 'c.png', 'd.png', 'deep er/b.png'}
+    assert len(set(before.values())) == 3
+    pieces = {'00.png': hubble[300:556, :256], '01.png': hubble[:256, 300:556], '02.png': hubble[300:556, 600:856]}
+    for name, pixels in pieces.items():
+        Image.fromarray(pixels).save(root / name)
+    (root / 'manifest.csv').write_text('file,group,split\na.png,g,\n00.png,g,\n01.png,,val\n02.png,,test\n')
+    curate.curate(root, out, settings, overwrite=True)
+    rows = table(out / 'manifest.csv')
+    after = {row['source']: row['split'] for row in rows}
+    assert {row['group'] for row in rows if row['source'] == 'a.png'} == {'00.png'}
+    assert after == before | {'00.png': before['a.png'], '01.png': 'validation', '02.png': 'test'}
+
+
+def test_a_folder_that_fetch_wrote(tmp_path, hubble):
+    """Curated without editing: title, place and licence come along, a file that failed is no picture."""
+    (tmp_path / 'in').mkdir()
+    Image.fromarray(hubble[:256, :256]).save(tmp_path / 'in' / 'a.png')
+    row = dict.fromkeys(downloads.COLUMNS, '') | {'file': 'a.png', 'id': 'x1', 'licence': 'CC BY 4.0', 'status': 'ok'}
+    rows = [row, row | {'file': 'b.png', 'status': 'failed', 'reason': 'timed out'}]
+    write_table(tmp_path / 'in' / 'manifest.csv', downloads.COLUMNS, rows)
+    summary = curate.curate(tmp_path / 'in', tmp_path / 'out', SETTINGS)
+    assert (summary['pictures'], summary['kept']) == (1, 1)
+    assert {(row['id'], row['licence']) for row in table(tmp_path / 'out' / 'manifest.csv')} == {('x1', 'CC BY 4.0')}
+
+
+def test_a_picture_between_two_splits_is_refused(tmp_path):
+    """It would bring the same sky into two splits, or move a picture: it is refused, and says why."""
+    matches = [duplicates.Match(0, 1, 9, 0.5, 0.9), duplicates.Match(1, 2, 9, 0.5, 0.9)]
+    kept = [Picture('a.png'), Picture('bridge.png'), Picture('c.png')]
+    group_of = curate._group(kept, matches, {}, {'a.png': 'train', 'c.png': 'test'}, 0.0)
+    assert group_of['a.png'] != group_of['c.png']
+    assert [one.refusal and one.refusal.measured for one in kept] == [None, 'shows what is in test and train', None]
+    # Where no new picture is at fault the one that was trained on stays.
+    kept = [Picture('a.png'), Picture('c.png')]
+    curate._group(kept, [duplicates.Match(0, 1, 9, 0.5, 0.9)], {}, {'a.png': 'test', 'c.png': 'train'}, 0.0)
+    assert [one.refusal and one.refusal.measured for one in kept] == ['shows what is in train', None]

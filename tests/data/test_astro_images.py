@@ -137,6 +137,27 @@ def test_a_manifest_by_its_path_under_any_name(tmp_path):
     ]
 
 
+def test_building_again_moves_no_picture(tmp_path):
+    """Six pictures fill every split by force; a set built anew of more of them leaves each where it was."""
+
+    def add(start, stop):
+        for k in range(start, stop):
+            Image.fromarray(np.full((16, 16, 3), k, np.uint8)).save(tmp_path / 'in' / f'{k}.png')
+
+    def splits(builder):
+        return {row['id'].decode(): split for split in builder.info.splits for row in builder.as_data_source(split)}
+
+    (tmp_path / 'in').mkdir()
+    add(0, 6)
+    options = {'name': 'sky', 'data_dir': tmp_path / 'sets', 'log': quiet}
+    before = splits(astro_images.build(tmp_path / 'in', **options))
+    add(6, 60)
+    after = splits(astro_images.build(tmp_path / 'in', **options, overwrite=True))
+    assert len(after) == 60
+    assert before.items() <= after.items()
+    assert splits(astro_images.build(tmp_path / 'in', **options | {'name': 'other'})) != after  # what inheriting is for
+
+
 def test_plain_folders_are_split_as_training_splits_them(tmp_path):
     """The same picture is in the same split, whether a folder is trained on or built."""
     for k in range(12):

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from astro_gan.data import astro_images, folders, sources
+from astro_gan.data import astro_images, folders, sources, storage
 from astro_gan.files import paths, pictures
 from tests.files.test_pictures import HOSTILE
 
@@ -148,16 +148,41 @@ def test_hostile_files_in_a_folder_are_left_out_and_named(tmp_path, pixels):
         (tmp_path / 'in' / part).mkdir(parents=True)
         Image.fromarray(pixels).save(tmp_path / 'in' / part / f'good_{part}.png')
     Image.fromarray(255 - pixels).save(tmp_path / 'in' / 'val' / 'good_val.png')
-    # Folders are searched, not refused; what only a decoder can find stops a building (see above).
-    found_by_header = set(HOSTILE) - {'folder.jpg', 'no_such_file.jpg', 'float.tif'}
-    for name in found_by_header:
+    unusable = set(HOSTILE) - {'folder.jpg', 'no_such_file.jpg'}  # folders are searched, not refused
+    for name in unusable:
         HOSTILE[name](tmp_path / 'in' / 'train' / name)
+    damaged_inside(tmp_path / 'in' / 'train' / 'inside.jpg')
     os.mkfifo(tmp_path / 'in' / 'train' / 'pipe.png')
     lines: list[str] = []
     built = astro_images.build(tmp_path / 'in', data_dir=tmp_path / 'out', log=lines.append)
     assert {split: part.num_examples for split, part in built.info.splits.items()} == {'train': 1, 'validation': 1}
     text = '\n'.join(lines)
-    assert f'{len(found_by_header) + 1} of {len(found_by_header) + 2} files are left out' in text
+    files = [name for name in unusable if not (tmp_path / 'in' / 'train' / name).is_symlink()]  # these lead nowhere
+    assert f'{len(files) + 1} of {len(files) + 2} files are left out' in text
+
+
+def damaged_inside(path: Path) -> None:
+    """A JPEG without a piece in its middle: header and end are whole."""
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
+    Image.fromarray(noise).save(path, quality=90)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + data[len(data) // 2 + 1000 :])
+
+
+def test_training_leaves_out_what_is_damaged_inside(tmp_path):
+    """Found when it is decoded: named, counted, never seen by the network, from memory and from disk."""
+    (tmp_path / 'train').mkdir()
+    damaged_inside(tmp_path / 'train' / 'b.jpg')
+    for name in 'ac':
+        Image.new('RGB', (128, 96), (40, 40, 40)).save(tmp_path / 'train' / f'{name}.png')
+    source = sources.open_source('train', folder=tmp_path, minimum_size=32, log=lambda line: None)
+    for cache_bytes, counted in ((2**30, '1 of 3 pictures are left out'), (0, '(1 so far)')):
+        lines: list[str] = []
+        read = storage.crop_reader(source, 32, cache_bytes, lines.append)
+        crops = np.stack([read(tf.constant(k % 3, tf.int64), tf.constant([k, 0])) for k in range(9)])
+        assert (crops == 40).all()
+        assert sum('b.jpg: damaged picture' in line for line in lines) == 1
+        assert sum(counted in line for line in lines) == 1
 
 
 def test_a_pipe_is_not_waited_for(tmp_path, pixels):
@@ -217,7 +242,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path, pixels):
         (b'file,split\n"a.png,train\n' + b'x' * 200000, 'field'),
         (b'file,split\na\0.png,train\n', 'not a path within|NUL'),
         (b'', 'the file is empty'),
-        (b'name,set\n', 'no column file and split'),
+        (b'name,set\n', 'no column file'),
         (b'file,split\na.png\n', 'line 2: not 2 fields'),
         (b'file,split\na.png,\n', 'lists no file'),
     ],

@@ -12,6 +12,9 @@ import pytest
 from PIL import Image
 
 from astro_gan.data import datasets, folders, hubble_deep_field, sources
+from astro_gan.data.sources import SPLITS
+from astro_gan.fetch import downloads
+from astro_gan.files.manifest import write_table
 
 SHARED = Path(__file__).resolve().parents[2].parent / 'shared' / 'data'
 
@@ -69,8 +72,40 @@ def test_bad_manifests_are_refused(tmp_path, rows, message):
 def test_manifest_without_the_columns(tmp_path):
     """The message says which columns are wanted."""
     (tmp_path / 'manifest.csv').write_text('name,subset\na.png,train\n')
-    with pytest.raises(ValueError, match='no column file and split'):
+    with pytest.raises(ValueError, match='no column file'):
         opened('train', tmp_path)
+
+
+def test_a_folder_that_fetch_wrote(tmp_path):
+    """Its manifest has no column `split`: files are shared out by name, groups as one, what failed is left out."""
+    rows = [dict.fromkeys(downloads.COLUMNS, '') | {'file': f'{k}.png', 'id': f'id {k}'} for k in range(40)]
+    for row in rows:
+        picture(tmp_path / row['file'])
+        row['status'] = 'ok'
+    rows.append(rows[0] | {'file': 'absent.png', 'status': 'failed', 'reason': 'timed out'})
+    write_table(tmp_path / 'manifest.csv', downloads.COLUMNS, rows)
+    parts = {split: opened(split, tmp_path) for split in SPLITS}
+    ids = {split: set(source.ids) for split, (source, _) in parts.items()}
+    assert set().union(*ids.values()) == {f'{k}.png' for k in range(40)}
+    by_hash = folders.automatic_splits(tuple(set().union(*ids.values())))
+    assert {split: set(names) for split, names in by_hash.items()} == ids
+    assert 'of the files in manifest.csv by a hash' in parts['train'][1]
+    columns = (*downloads.COLUMNS, 'group')  # as a user may add
+    write_table(tmp_path / 'manifest.csv', columns, [row | {'group': f'g{n // 2}'} for n, row in enumerate(rows)])
+    of = {name: split for split in SPLITS for name in opened(split, tmp_path)[0].ids}
+    assert all(of[f'{k}.png'] == of[f'{k + 1}.png'] for k in range(0, 40, 2))
+
+
+def test_earlier_splits_stay():
+    """Of few files one is moved to a split that would be empty; it stays there when files are added."""
+    names = tuple(f'{k}.jpg' for k in range(6))
+    members = folders.automatic_splits(names)
+    earlier = {name: split for split, files in members.items() for name in files}
+    more = folders.automatic_splits(tuple(f'{k}.jpg' for k in range(100)), earlier)
+    assert all(name in more[split] for name, split in earlier.items())
+    assert sum(map(len, more.values())) == 100
+    alone = folders.automatic_splits(tuple(f'{k}.jpg' for k in range(100)))
+    assert any(name not in alone[split] for name, split in earlier.items())  # what inheriting is for
 
 
 @pytest.mark.parametrize('validation', ['val', 'validation'])

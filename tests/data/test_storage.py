@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from astro_gan.data import astro_images, degradations, pipeline, sources, storage
+from astro_gan.data import astro_images, pipeline, sources, storage
 
 # TFDS 4.9.10 asks protobuf 6, which Beam needs, for what it wants to be rid of.
 pytestmark = pytest.mark.filterwarnings(r'ignore:label\(\) is deprecated:DeprecationWarning')
@@ -42,7 +42,6 @@ def test_streaming_decodes_parts_to_the_bits_of_the_whole(tmp_path, way):
     def make(cache_bytes: int) -> list[dict[str, np.ndarray]]:
         made = pipeline.train_batches(
             source,
-            lambda crop, seed: {'target': degradations.to_float(crop)},
             batch_size=7,
             crop_size=32,
             seed=1,
@@ -63,7 +62,7 @@ def test_streaming_decodes_parts_to_the_bits_of_the_whole(tmp_path, way):
         patch.setattr(storage, '_decode_part', counted)
         streamed = make(0)
     for one, other in zip(streamed, make(2**30), strict=True):
-        np.testing.assert_array_equal(one['target'], other['target'])
+        np.testing.assert_array_equal(one['crop'], other['crop'])
     assert parts > 35 * 4  # of 160 visits; the first ones decode the whole picture
 
 
@@ -79,7 +78,6 @@ def test_a_picture_that_goes_bad_while_streaming(tmp_path):
     lines: list[str] = []
     made = pipeline.train_batches(
         source,
-        lambda crop, seed: {'target': degradations.to_float(crop)},
         batch_size=4,
         crop_size=32,
         seed=0,
@@ -91,7 +89,7 @@ def test_a_picture_that_goes_bad_while_streaming(tmp_path):
     (tmp_path / 'train' / '0.jpg').unlink()
     Image.new('RGB', (80, 64)).save(tmp_path / 'train' / '1.jpg')
     (tmp_path / 'train' / '2.jpg').write_bytes((tmp_path / 'train' / '2.jpg').read_bytes()[:600])
-    later = [next(made)['target'] for _ in range(8)][4:]
-    assert {round(float(np.median(sample[..., 2]) * 255 / 60)) for batch in later for sample in batch[0]} == {3}
+    later = [next(made)['crop'] for _ in range(8)][4:]
+    assert {round(float(np.median(sample[..., 2]) / 60)) for batch in later for sample in batch[0]} == {3}
     for k in range(3):
         assert sum(f'{k}.jpg' in line for line in lines) == 1

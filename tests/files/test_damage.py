@@ -100,6 +100,13 @@ def test_harmless_oddities_of_jpegs(tmp_path, sky):
         refused(tmp_path / 'a.jpg', spoiled(odd, 'missing', len(data) // 2, 1000))
 
 
+def test_other_kinds_of_jpeg_are_not_called_damaged(tmp_path, sky):
+    """12 bits: not supported."""
+    data = bytearray(encoded(sky))
+    data[data.index(b'\xff\xc0') + 4] = 12
+    refused(tmp_path / 'a.jpg', bytes(data), 'not supported')
+
+
 def test_flat_pictures_may_be_all_zeros(sky):
     """Where zero bits mean flat colour, runs of zero bytes are no damage."""
     flat = np.full((800, 800), 7, np.uint8)

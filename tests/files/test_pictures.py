@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pyvips
 from PIL import Image
 
 from astro_gan.files import pictures
+from astro_gan.files.picture_source import open_picture
 
 
 @pytest.fixture
@@ -182,3 +184,41 @@ def test_a_png_with_damaged_pixels_is_refused(tmp_path, pixels):
     path.write_bytes(data[:60] + b'\xff' * (len(data) - 120) + data[-60:])
     with pytest.raises(ValueError, match=r'damaged\.png'):
         pictures.read_picture(path)
+
+
+def _png_mode(path: Path, mode: str, pixels: np.ndarray) -> None:
+    image = Image.fromarray(pixels)
+    if mode == 'palette with soft edges':
+        image = image.quantize(8)
+        image.save(path, transparency=bytes([0, 50, 100, 150, 200, 250, 255, 255]))
+    elif mode == 'interlaced gray+alpha of 16 bits':
+        both = np.stack([pixels[..., 0], 255 - pixels[..., 1]], -1).astype(np.uint16) * 257
+        both = pyvips.Image.new_from_array(both).copy(interpretation='grey16')
+        both.pngsave(str(path), interlace=True)
+    else:
+        image.convert(mode).save(path)
+
+
+@pytest.mark.parametrize('mode', ['palette with soft edges', 'interlaced gray+alpha of 16 bits', 'LA', '1', 'L', 'P'])
+def test_pngs_are_alike_in_both_readers(tmp_path, pixels, mode):
+    """What inference reads, laid on black and in 8 bits, is what training reads, and what Pillow reads."""
+    path = tmp_path / 'a.png'
+    _png_mode(path, mode, pixels)
+    source = open_picture(path)
+    seen = source.read(0, 0, 40, 60)
+    if source.alpha is not None:
+        seen = seen * source.read_alpha(0, 0, 40, 60)
+    trained = pictures.read_picture(path)
+    assert np.abs(255 * seen - trained).max() <= 1.01
+    if '16' not in mode:
+        with Image.open(path) as image:
+            rgba = np.asarray(image.convert('RGBA')).astype(float)
+        assert np.abs(rgba[..., :3] * rgba[..., 3:] / 255 - trained).max() <= 1.01
+
+
+def test_cmyk_jpegs_are_alike_in_both_readers(tmp_path, pixels):
+    """By the plain formula, and not inverted."""
+    Image.fromarray(pixels).convert('CMYK').save(tmp_path / 'a.jpg', quality=98)
+    seen = open_picture(tmp_path / 'a.jpg').read(0, 0, 40, 60) * 255
+    assert np.abs(seen - pictures.read_picture(tmp_path / 'a.jpg')).max() < 0.51
+    assert np.abs(seen - pixels).mean() < 4

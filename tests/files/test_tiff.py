@@ -230,12 +230,25 @@ def test_reduced_pages_and_masks_are_passed_over(tmp_path):
 def test_a_picture_in_a_sub_ifd(tmp_path):
     """A preview first and the picture inside, as converters write it."""
     full = levels(3, np.uint16)
-    with tifffile.TiffWriter(tmp_path / 'a.tif') as file:
-        file.write(np.ascontiguousarray(full[::2, ::2]), subifds=1, subfiletype=1, photometric='rgb', metadata=None)
-        file.write(full, photometric='rgb', metadata=None)
+    for compression in ('lzw', 'zstd'):  # libvips, and tifffile
+        with tifffile.TiffWriter(tmp_path / 'a.tif') as file:
+            file.write(np.ascontiguousarray(full[::2, ::2]), subifds=1, subfiletype=1, photometric='rgb')
+            file.write(full, photometric='rgb', compression=compression)
+        source = open_picture(tmp_path / 'a.tif')
+        assert 'sub-IFDs' in source.notes[0]
+        np.testing.assert_array_equal(np.rint(source.read(0, 0, HEIGHT, WIDTH) * 65535), full)
+
+
+@pytest.mark.parametrize('planar', [False, True])
+def test_orientation_whoever_decodes(tmp_path, planar):
+    """Turned a quarter to the right, in both readers and in the size of the header."""
+    pixels = levels(3, np.uint16)
+    write(tmp_path / 'a.tif', pixels, 'rgb', planar=planar, extratags=[(274, 3, 1, 6, True)])
+    upright = np.rot90(pixels, -1)
+    assert picture_size(tmp_path / 'a.tif') == pictures.picture_size(tmp_path / 'a.tif') == (WIDTH, HEIGHT)
     source = open_picture(tmp_path / 'a.tif')
-    assert 'sub-IFDs' in source.notes[0]
-    np.testing.assert_array_equal(np.rint(source.read(0, 0, HEIGHT, WIDTH) * 65535), full)
+    np.testing.assert_array_equal(np.rint(source.read(0, 0, WIDTH, HEIGHT) * 65535), upright)
+    assert np.abs(pictures.read_picture(tmp_path / 'a.tif') - upright / 257).max() <= 0.51
 
 
 @pytest.mark.parametrize('kind', ['dng', 'mosaic inside', 'mosaic', 'linear', 'nikon'])

@@ -91,7 +91,7 @@ def test_chain_of_two_models(run, models, gray_picture, tmp_path):
 
 
 def test_orientation_and_transparency(run, models, tmp_path):
-    """EXIF orientation is applied and gone; the alpha channel is enlarged beside the colours, which are kept wherever anything shows."""
+    """EXIF orientation is applied and gone; alpha is enlarged beside the colours, kept wherever anything shows."""
     pixels = noise(70, 90, 4)
     pixels[..., 3] = np.linspace(1, 255, 90).astype(np.uint8)
     exif = Image.Exif()
@@ -200,8 +200,8 @@ def bad(path):
         path.write_bytes(path.read_bytes()[:20000])
     elif name == 'bomb':
         write_bomb(path)
-    elif name == 'float':
-        tifffile.imwrite(path, np.zeros((70, 70), np.float32))
+    elif name == 'deep':
+        tifffile.imwrite(path, np.zeros((70, 70), np.uint32))
     elif name == 'five':
         tifffile.imwrite(path, noise(70, 70, 5), planarconfig='contig')
     elif name == 'link':
@@ -218,11 +218,11 @@ BAD = {
     'textual.fits': 'neither a JPEG, PNG or TIFF picture nor a FITS file',
     'truncated.png': 'damaged picture',
     'bomb.png': 'megapixels',
-    'float.tif': 'no known white level',
+    'deep.tif': 'no known white level',
     'five.tif': '5 channels',
     'link.png': 'a link that leads to no file',
     'missing.png': 'no such file',
-    'folder.png': 'no JPEG, PNG, TIFF or FITS file in this folder',
+    'folder.png': 'no JPEG, PNG, TIFF, FITS or XISF file in this folder',
 }
 
 
@@ -410,3 +410,20 @@ def test_credits_travel(run, tmp_path):
     assert opened(tmp_path / 'out/a.png').text['Copyright'] == 'NASA, ESA'
     description = opened(tmp_path / 'out/b.tif').tag_v2[270]
     assert description.startswith('M 51, by ESA/Hubble; generated detail')
+
+
+def test_transparency_becomes_black_in_a_jpeg(run, models, tmp_path):
+    """A white disk on transparent green: what the model makes of white inside, black outside, nothing green."""
+    y, x = np.mgrid[:80, :96]
+    opaque = np.hypot(y - 40, x - 48) < 25
+    rgba = np.where(opaque, 255, 0).astype(np.uint8)[..., None].repeat(4, -1)
+    rgba[~opaque, :3] = (0, 200, 0)
+    Image.fromarray(rgba).save(tmp_path / 'a.png')
+    status, _, err = run('upscale', tmp_path / 'a.png', '--format', 'jpg')
+    assert status == 0
+    assert 'laid on black' in err
+    result = np.asarray(opened(tmp_path / 'out/a.jpg')).astype(int)
+    large = np.hypot(*(np.mgrid[:160, :192] - np.array([80, 96])[:, None, None]))
+    white = load_model(models['upscale'])(np.full((80, 96, 3), 255, np.uint8)).astype(int)
+    assert np.abs(result - white)[large < 45].mean() < 5
+    assert result[large > 58].max() < 10

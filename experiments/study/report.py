@@ -1,27 +1,22 @@
-"""What the study writes: tables, and which of the report's conclusions hold here; `study_figures.py` has the figures.
-
-All of it comes from the per-tile metrics of `experiments.study`; nothing is measured here. Spread is over pictures:
-tiles of one picture are averaged first, and intervals are Student's for the mean of so many pictures.
-"""
+"""What the study writes: tables, figures, and which of the report's conclusions hold here; nothing is measured here."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from astro_gan.logbook import write_rows
-from astro_gan.model import Model
-from astro_gan.task import HIGHER_IS_BETTER
+from astro_gan.errors import UserError
+from astro_gan.files import atomic
+from astro_gan.tables import write_rows
+from experiments.study import figures
+from experiments.study.results import FEWEST, Results, difference, verdict
 
-FEWEST = 5  # pictures: an interval over fewer says nothing
-SHARES = {'recall': ('found', 'faint'), 'spurious_share': ('spurious', 'claimed')}  # over all tiles together
+MADE_BY = 'Written by `python -m experiments.study`'
 # Tables: number, title, columns (metric, heading, digits). Numbers as in the report's chapter 8.
 RGB = [(f'{name}{channel}', title, 5) for name in ('l1', 'l2') for channel, title in (
     ('', name.upper()), ('_r', 'R'), ('_g', 'G'), ('_b', 'B')
@@ -98,112 +93,36 @@ JUDGES = {
 }
 
 
-@dataclasses.dataclass
-class Row:
-    """One row of the tables.
+def check_folder(folder: Path) -> None:
+    """See that a report may take the place of `folder`: there is nothing, or an earlier one and nothing besides.
 
-    Attributes:
-        title: of the row.
-        model: that was measured; None: the baseline.
-        stage: of its training; ''.
-        workdir: of its training, if the study knows it.
-        table: `{metric: [tiles, ...]}`, the tiles in their own order.
-        pictures: outputs for the chosen tiles, `[n, H, W, 3]` in [0, 1].
+    Raises:
+        UserError: it has something that no study wrote.
     """
-
-    title: str
-    model: Model | None = None
-    stage: str = ''
-    workdir: Path | None = None
-    table: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    pictures: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
-
-
-@dataclasses.dataclass(frozen=True)
-class Results:
-    """One task's measurements.
-
-    Attributes:
-        task: its name.
-        rows: the baseline first.
-        summarize: a table -> (row of means, warnings).
-        pictures: id of the picture of every tile.
-        chosen: positions of the tiles that are shown.
-        inputs, truth: the chosen tiles, `[n, h, w, C]` in [0, 1].
-    """
-
-    task: str
-    rows: Sequence[Row]
-    summarize: Callable[[Any], tuple[dict[str, float], list[str]]]
-    pictures: Sequence[str]
-    chosen: Sequence[int]
-    inputs: np.ndarray
-    truth: np.ndarray
-
-    def means(self, row: Row) -> dict[str, float]:
-        """A row of the tables."""
-        means = self.summarize(row.table)[0]
-        for name, (part, whole) in SHARES.items():
-            if whole in row.table:
-                means[name] = float(row.table[part].sum() / max(row.table[whole].sum(), 1))
-        return means
-
-    def by_picture(self, row: Row, metric: str) -> np.ndarray:
-        """The metric's mean over each picture's tiles, pictures in order of appearance."""
-        names = np.array(self.pictures)
-        return np.array([row.table[metric][names == name].mean() for name in dict.fromkeys(self.pictures)])
-
-    def row(self, title: str) -> Row | None:
-        """The row of that title, if it was measured."""
-        return next((row for row in self.rows if row.title == title), None)
-
-
-def choose(pictures: Sequence[str], truth: np.ndarray, *, count: int = 3) -> list[int]:
-    """Tiles to show, by their truth alone: the most structured tile of pictures spread evenly from plain to rich.
-
-    Args:
-        pictures: id of the picture of every tile.
-        truth: the tiles `[n, H, W, 3]`.
-        count: how many; fewer if there are fewer pictures.
-    """
-    structure = truth.std(axis=(1, 2, 3))
-    best: dict[str, int] = {}
-    for index, name in enumerate(pictures):
-        if name not in best or structure[index] > structure[best[name]]:
-            best[name] = index
-    ranked = sorted(best.values(), key=lambda index: structure[index])
-    places = (np.arange(min(count, len(ranked))) + 0.5) / min(count, len(ranked)) * len(ranked)
-    return [ranked[int(place)] for place in places]
-
-
-def difference(results: Results, better: Row, worse: Row, metric: str) -> tuple[float, float, float, float]:
-    """By how much `better` is better in a metric: mean, both ends of its 95% interval, share of pictures that agree.
-
-    Positive means that it is, whichever way the metric counts. Paired by picture; Student's interval of the mean, NaN
-    for fewer than FEWEST pictures.
-    """
-    sign = 1.0 if metric in HIGHER_IS_BETTER else -1.0
-    gain = sign * (results.by_picture(better, metric) - results.by_picture(worse, metric))
-    enough = len(gain) >= FEWEST
-    half = stats.t.ppf(0.975, len(gain) - 1) * stats.sem(gain) if enough else np.nan
-    return float(gain.mean()), float(gain.mean() - half), float(gain.mean() + half), float((gain > 0).mean())
-
-
-def verdict(low: float, high: float) -> str:
-    """Of an interval of a difference."""
-    if np.isnan(low):
-        return 'too few pictures'
-    return 'holds' if low > 0 else 'does not hold' if high < 0 else 'undecided'
+    if not folder.exists():
+        return
+    if not folder.is_dir() or folder.is_symlink():
+        raise UserError(f'{folder}: is {"a link" if folder.is_symlink() else "a file"}; -o names a folder')
+    names = {path.name for path in folder.iterdir()}
+    if not names:
+        return
+    page = folder / 'README.md'
+    if not page.is_file() or MADE_BY not in page.read_text(errors='replace'):
+        raise UserError(f'{folder}: is not empty, and no earlier output of the study; -o names another folder')
+    ours = {'README.md', *(f'{task}{end}.csv' for task in TABLES for end in ('', '_pictures'))}
+    if foreign := sorted(name for name in names - ours if not figures.NAME.fullmatch(name)):
+        raise UserError(f'{folder}: has {foreign[0]}, which no study wrote; move it, or name another folder with -o')
 
 
 def write(there: Sequence[Results], folder: Path, arguments: argparse.Namespace) -> None:
-    """README.md, the figures, and a CSV of means and one of pictures for each task: all of it, or nothing new."""
-    from experiments.study_figures import curves, picture_rows
+    """README.md, the figures, and a CSV of means and one of pictures for each task, in place of an earlier report.
 
-    part = folder.with_name(f'.{folder.name}.part')
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    Raises:
+        UserError: `folder` has something that no study wrote.
+        OSError: it cannot be written; then all is as it was.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing_folder(folder) as part:
         lines = _introduction(arguments)
         for results in there:
             means = [{'system': row.title, **results.means(row)} for row in results.rows]
@@ -211,16 +130,10 @@ def write(there: Sequence[Results], folder: Path, arguments: argparse.Namespace)
             write_rows(part / f'{results.task}_pictures.csv', _picture_table(results))
             lines += ['', f'## {results.task.replace("_", "-").capitalize()}', '', *_systems(results)]
             lines += [line for table in TABLES[results.task] for line in _table(results, *table)]
-            lines += [*curves(results, part), *picture_rows(results, part, arguments.astro), *_conclusions(results)]
+            lines += [*figures.curves(results, part), *figures.picture_rows(results, part, arguments.astro)]
+            lines += _conclusions(results)
         (part / 'README.md').write_text('\n'.join(lines) + '\n')
-        folder.mkdir(parents=True, exist_ok=True)
-        for pattern in ('figure_8_*', '*.csv'):  # of an earlier study, perhaps of other systems
-            for path in folder.glob(pattern):
-                path.unlink()
-        for path in part.iterdir():
-            path.replace(folder / path.name)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        check_folder(folder)  # again: measuring takes long
 
 
 def _introduction(arguments: argparse.Namespace) -> list[str]:
@@ -230,7 +143,7 @@ def _introduction(arguments: argparse.Namespace) -> list[str]:
     return [
         '# The study',
         '',
-        'Written by `python -m experiments.study`; the settings of every system: `experiments/systems.py`.' + smoke,
+        f'{MADE_BY}; the settings of every system: `experiments/study/systems.py`.' + smoke,
         '',
         f'Astronomical pictures: {place}, {arguments.split} split{natural}. A folder without a test split gives its '
         'validation pictures, on which the best weights of every stage were chosen too (by L1; of adversarial '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,13 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from astro_gan.data.folders import manifest_rows
-from astro_gan.logbook import read_rows
-from experiments.study_report import Results
+from astro_gan.tables import read_rows
+from experiments.study.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NAME = re.compile(r'figure_8_\d+\.(png|jpg)')  # of every figure's file
 NUMBERS = {'colorization': (1, 3), 'super_resolution': (2, 6)}  # of the loss curves, and of the first picture row
 PANELS = [
     ('supervised', 'generator/loss', 'generator, supervised stage'),
@@ -105,7 +107,7 @@ def _credits(astro: str) -> dict[str, str]:
     path = Path(astro).expanduser() / 'manifest.csv'
     if not astro or not path.is_file():
         return {}
-    told = {row['file']: [row.get(key, '') for key in ('page', 'credit', 'licence')] for row in manifest_rows(path)}
+    told = {row['file']: [row.get(key, '') for key in ('page', 'credit', 'licence')] for row in manifest_rows(path)[0]}
     return {file: ', '.join(filter(None, words)) or file for file, words in told.items()}
 
 

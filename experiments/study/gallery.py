@@ -1,6 +1,6 @@
 """The pictures of docs/gallery.md: what the shipped models make of validation pictures and of a real frame.
 
-    python -m experiments.gallery HUBBLE/val --frame FRAME.fits -o docs/gallery
+    python -m experiments.study.gallery HUBBLE/val --frame FRAME.fits -o docs/gallery
 
 HUBBLE/val has the ESA/Hubble press pictures named below, FRAME is any FITS frame of a galaxy or a star field. Pictures
 are made 4 times smaller (enlarging) or gray (colorization) first, so the truth is known; the frame has none.
@@ -18,10 +18,10 @@ from PIL import Image
 
 from astro_gan import images
 from astro_gan.color import lightness_to_gray, rgb_to_lab
+from astro_gan.files import atomic
 from astro_gan.files.picture_source import MAXIMUM_PIXELS
 from astro_gan.files.pictures import read_picture
 from astro_gan.inference.frames import open_frame
-from astro_gan.logbook import write_atomically
 from astro_gan.model import load_model
 
 FACTOR = 4
@@ -87,12 +87,12 @@ def save(grid: np.ndarray, path: Path) -> None:
     """As JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(grid).save(buffer, 'JPEG', quality=92)
-    write_atomically(path, buffer.getvalue())
+    atomic.write(path, buffer.getvalue())
     print(path)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog='python -m experiments.gallery', description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog='python -m experiments.study.gallery', description=__doc__.splitlines()[0])
     parser.add_argument('folder', help='with the press pictures')
     parser.add_argument('--frame', help='FITS frame')
     parser.add_argument('--at', nargs=2, type=int, default=(530, 105), metavar=('Y', 'X'), help='part of the frame')
