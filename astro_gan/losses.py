@@ -115,6 +115,32 @@ def flux(prediction: jax.Array, target: jax.Array, *, factor: int, sides: Sequen
     return sum((noise_units(a, b) for a, b in sums), jnp.zeros(()))
 
 
+BIAS_BINS = (4.0, 8.0, 16.0, 32.0, 100.0, 1000.0)  # of the flux in a window over its noise, upper end open
+
+
+def flux_bias(prediction: jax.Array, target: jax.Array, *, factor: int, side: int = 6) -> jax.Array:
+    """How far fluxes are off on average: over bins of the true flux of windows, the mean of (error of sums / sums)^2.
+
+    What is best for every star on its own, the mean of what it may be, is too low for faint stars as a group, for some
+    of them might be none. This term sees the group: the fluxes in all windows of the batch that truly are of a bin.
+
+    Args:
+        prediction: compressed frames `[n, H, W, 1]`.
+        target: the same shape.
+        factor: of the enlargement.
+        side: of the windows, in pixels of the input; times the factor it must be even.
+    """
+    ours, true = (_windows(from_network(x) / factor**2, side * factor) / side for x in (prediction, target))
+    places = jnp.digitize(true, jnp.asarray(BIAS_BINS))
+    terms = []
+    for index in range(1, len(BIAS_BINS) + 1):
+        inside = places == index
+        total = jnp.where(inside, true, 0.0).sum()
+        error = jnp.where(inside, ours - true, 0.0).sum() / jnp.maximum(total, 1.0)
+        terms.append(jnp.square(error) * (inside.sum() >= 8))  # a few windows say nothing of a group
+    return sum(terms, jnp.zeros(())) / len(BIAS_BINS)
+
+
 def _windows(x: jax.Array, side: int) -> jax.Array:
     """Sums over `side` x `side` pixels of `[n, H, W, C]`, at steps of half a side; a rest of the pixels is left out."""
     half = side // 2

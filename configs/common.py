@@ -130,6 +130,7 @@ def frames() -> ConfigDict:
     for stage in (config.supervised, config.adversarial):
         stage.pixel_loss = 'noise_units'
         stage.flux_weight = 0.25  # of the loss on the flux in windows
+        stage.bias_weight = 0.0  # of the loss on fluxes that are off on average
         stage.batch_size = 6
     config.adversarial.adversarial_weight = 5e-3
     config.adversarial.learning_rate = 1e-4
@@ -172,9 +173,8 @@ def smoke(config: ConfigDict) -> ConfigDict:
         stage.batch_size = 4
         stage.eval_every = 3
     if config.task == 'frames':
-        config.dataset.crop_size = 32
-        config.dataset.eval_tile = 64
-        config.dataset.eval_fields = 4
+        config.dataset.crop_size = config.dataset.eval_tile = 48
+        config.dataset.eval_fields = config.dataset.eval_batch_size = 4
         config.generator.features = 8
         config.generator.blocks = 2
         config.discriminator.hidden = 8

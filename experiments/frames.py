@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 from astro_gan import losses, metrics, summary
@@ -58,21 +58,13 @@ def make_task(config: ConfigDict) -> Task:
     generator = make_generator(
         config.generator.name, **generator_fields(config), dtype=parts.PRECISIONS[config.precision]
     )
-    size, tile = config.dataset.crop_size // config.factor, config.dataset.eval_tile // config.factor
-
-    def prepare(batch: Batch, keys: jax.Array | None) -> Batch:
-        if keys is None:
-            fresh = fields.make_batch(fields.held_out_keys(batch['split'], batch['index']), tile, config.factor)
-        else:
-            fresh = fields.make_batch(keys, size, config.factor)
-        return {**batch, **fresh, 'truth': display(fresh['target'])}
-
+    size = config.dataset.crop_size // config.factor
     return Task(
         generator=generator,
         discriminator=parts.discriminator(config),
         input_shape=(size, size, 1 + CONDITIONS),
         discriminator_input=lambda frame, image: image,
-        prepare=prepare,
+        prepare=lambda batch, keys: {**batch, 'truth': display(batch['target'])},
         to_rgb=lambda frame, image: display(image),
         baseline=lambda frame: display(bicubic_upsample(frame[..., :1], config.factor)),
         metrics=frame_metrics,
@@ -89,27 +81,38 @@ def make_stage(config: ConfigDict, task: Task, name: str) -> Stage:
     """
     del task
     parts.check_stage(config, name)
-    weight, factor = config[name].flux_weight, config.factor
+    stage = config[name]
 
-    def flux(prediction: jax.Array, batch: Any) -> jax.Array:
-        return weight * losses.flux(prediction, batch['target'], factor=factor)
+    def weighted(loss: Any, weight: float) -> Any:
+        return lambda prediction, batch: weight * loss(prediction, batch['target'], factor=config.factor)
 
-    picture = lambda batch, image: display(image)  # noqa: E731
-    return parts.make_stage(config, name, picture=picture, extra={'flux': flux} if weight else {})
-
-
-def train_batches(count: int) -> Iterator[Batch]:
-    """What a step is given: nothing but how many fields to make; `prepare` makes them of the step's keys."""
-    devices, local = jax.device_count(), jax.local_device_count()
-    while True:
-        yield {'number': np.zeros((local, count // devices), np.int32)}
+    extra = {'flux': (losses.flux, stage.flux_weight), 'bias': (losses.flux_bias, stage.bias_weight)}
+    return parts.make_stage(
+        config,
+        name,
+        picture=lambda batch, image: display(image),
+        extra={key: weighted(loss, weight) for key, (loss, weight) in extra.items() if weight},
+    )
 
 
-def eval_batches(config: ConfigDict, split: str) -> fields.HeldOut:
-    """The held-out fields of a split: the same for every run, whatever its seed."""
-    devices = jax.device_count()
-    count = -(-config.dataset.eval_batch_size // devices) * devices
-    return fields.HeldOut(SPLITS[split], total=config.dataset.eval_fields, count=count)
+def train_batches(config: ConfigDict, count: int, start_step: int) -> Iterator[Batch]:
+    """Batches from a step on: all from (seed, step)."""
+    size = config.dataset.crop_size // config.factor
+    return fields.Fields(count, size, config.factor).training(config.seed, start_step)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalFields:
+    """The held-out fields of a split, iterated anew at every evaluation: the same for every run, whatever its seed."""
+
+    config: ConfigDict
+    split: str
+
+    def __iter__(self) -> Iterator[Batch]:
+        dataset, devices = self.config.dataset, jax.device_count()
+        count = -(-dataset.eval_batch_size // devices) * devices
+        source = fields.Fields(count, dataset.eval_tile // self.config.factor, self.config.factor)
+        return source.held_out(SPLITS[self.split], dataset.eval_fields)
 
 
 def pretrained(config: ConfigDict, net: str) -> None:

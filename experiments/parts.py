@@ -20,7 +20,15 @@ from astro_gan.task import Stage
 from astro_gan.train import AXIS
 
 PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
-WEIGHTS = ('pixel_weight', 'feature_weight', 'chroma_weight', 'grid_weight', 'flux_weight', 'adversarial_weight')
+WEIGHTS = (
+    'pixel_weight',
+    'feature_weight',
+    'chroma_weight',
+    'grid_weight',
+    'flux_weight',
+    'bias_weight',
+    'adversarial_weight',
+)
 
 
 def select(table: Any, name: str, setting: str) -> Any:

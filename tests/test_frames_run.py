@@ -98,3 +98,12 @@ def test_flux_loss_is_that_of_windows_in_units_of_their_noise():
         assert float(found) == pytest.approx(np.sqrt(1 + error**2) - 1, rel=1e-3)
     stripes = to_network(jnp.tile(jnp.asarray([5.0, 15.0]), 24)[None, None, :, None] * jnp.ones((1, 48, 1, 1)))
     assert float(losses.flux(stripes, ten, factor=2, sides=(6,))) < 1e-6
+
+
+def test_flux_bias_is_that_of_the_group():
+    """Errors of both signs cancel in the group; a tenth too low in one of six bins costs 0.01 / 6."""
+    ten, nine = (to_network(jnp.full((1, 48, 48, 1), value)) for value in (10.0, 9.0))
+    assert float(losses.flux_bias(nine, ten, factor=2)) == pytest.approx(0.01 / 6, rel=1e-3)
+    stripes = to_network(jnp.where(jnp.arange(48) < 24, 9.0, 11.0)[None, None, :, None] * jnp.ones((1, 48, 1, 1)))
+    assert float(losses.flux_bias(stripes, ten, factor=2)) < 1e-5
+    assert float(losses.flux_bias(ten, to_network(jnp.zeros((1, 48, 48, 1))), factor=2)) == 0

@@ -91,10 +91,8 @@ def _remove_oldest(folder: Path) -> None:
 def _surroundings() -> str:
     """What else decides what a compiled function is: the code of this package, versions, settings and the machine."""
     digest = hashlib.sha256()
-    package = Path(astro_gan.__file__).parent
-    for pattern in ('color*.py', 'model*.py', 'noise_units.py', 'models/*.py', 'inference/*.py'):
-        for path in sorted(package.glob(pattern)):
-            digest.update(path.read_bytes())
+    for path in sorted(Path(astro_gan.__file__).parent.rglob('*.py')):
+        digest.update(path.read_bytes())
     versions = [metadata.version(name) for name in ('jax', 'jaxlib', 'flax')]
     settings = sorted((name, value) for name, value in os.environ.items() if name.startswith(('JAX_', 'XLA_')))
     config: Any = jax.config  # its settings are not declared

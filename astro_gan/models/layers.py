@@ -222,7 +222,7 @@ def bicubic_downsample(x: jax.Array, factor: int) -> jax.Array:
         size = x.shape[axis] // factor
         x = x.reshape(*x.shape[:axis], size, factor, *x.shape[axis + 1 :])
         parts = [jax.lax.slice_in_dim(x, tap, tap + size - 4, axis=axis) for tap in range(5)]
-        column = (factor, *[1] * (x.ndim - axis - 2))
+        column = (*[1] * (axis + 1), factor, *[1] * (x.ndim - axis - 2))
         products = [parts[tap] * weights[tap].reshape(column) for tap in range(5)]
         x = jnp.sum(sum(products[1:], products[0]), axis=axis + 1)
     return x

@@ -17,6 +17,7 @@ from astro_gan.models.layers import (
     back_projection_radius,
     bicubic_kernel,
     edge_pad,
+    per_channel,
     pixel_shuffle,
 )
 
@@ -76,7 +77,7 @@ class WDSR(nn.Module):
             raise UserError(
                 f'WDSR takes {self.channels} channels and {self.conditions} conditions, not {x.shape[-1]} channels'
             )
-        mean = jnp.asarray(DIV2K_MEAN if self.channels == 3 else 0.0, jnp.float32)
+        mean = per_channel(jnp.asarray(DIV2K_MEAN, jnp.float32)) if self.channels == 3 else jnp.float32(0.0)
         low_res, maps = jnp.split(jnp.asarray(x, jnp.float32), [self.channels], axis=-1)
         x = (low_res - mean) * 2
 

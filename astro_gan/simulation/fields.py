@@ -14,6 +14,8 @@ A field is a dict, of arrays in noise units and numbers:
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -195,6 +197,7 @@ def random_field(key: Array, *, size: int, factor: int) -> Field:
     }
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def make_batch(keys: Array, size: int, factor: int) -> dict[str, Array]:
     """Fields of a key `[n]` each: 'input' `[n, h, w, 3]` and 'target' `[n, f h, f w, 1]` as `noise_units` has them.
 
@@ -214,34 +217,45 @@ def make_batch(keys: Array, size: int, factor: int) -> dict[str, Array]:
 
 
 def batch_key(seed: int, step: int) -> Array:
-    """The randomness of a number: a key."""
+    """The randomness of a step."""
     return jax.random.fold_in(jax.random.key(seed), step)
 
 
-def held_out_keys(split: Array, index: Array) -> Array:
-    """Keys `[n]` of fields that no training sees: of a split `[n]` and their numbers in it `[n]`."""
-    key = batch_key(0, 2**31 - 1)  # trainings count from 0
-    return jax.vmap(lambda split, index: jax.random.fold_in(jax.random.fold_in(key, split), index))(split, index)
-
-
 @dataclasses.dataclass(frozen=True)
-class HeldOut:
-    """The numbers of fields to measure a network on: batches of 'split', 'index' and 'mask' `[local devices, n]`.
+class Fields:
+    """Batches of fields for training and for measuring, made on the device; every field has a key of its own.
 
     Attributes:
-        split: another number, other fields.
-        total: fields.
-        count: fields of a batch, a multiple of the devices; the last batch is filled up, with mask 0.
+        count: fields of a batch over all devices and hosts, a multiple of the devices.
+        size: pixels of the input on a side.
+        factor: of the enlargement.
     """
 
-    split: int
-    total: int
     count: int
+    size: int
+    factor: int
 
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        own = jax.local_device_count()
-        for start in range(0, self.total, self.count):
-            index = np.arange(start, start + self.count, dtype=np.int32).reshape(jax.device_count(), -1)
-            index = index[jax.process_index() * own :][:own]
-            mask = (index < self.total).astype(np.float32)
-            yield {'split': np.full_like(index, self.split), 'index': index, 'mask': mask}
+    def training(self, seed: int, start_step: int) -> Iterator[dict[str, Array]]:
+        """'input' and 'target' `[local devices, n, ...]` from a step on, from seed, step and number in the batch."""
+        for step in itertools.count(start_step):
+            yield self._batch(batch_key(seed, step), self._numbers())
+
+    def held_out(self, split: int, total: int) -> Iterator[dict[str, Any]]:
+        """`total` fields that no training sees, the same each time; with 'index', and 'mask' 0 where filled up."""
+        key = jax.random.fold_in(batch_key(0, 2**31 - 1), split)  # trainings count from 0
+        for start in range(0, total, self.count):
+            index = start + self._numbers()
+            mask = (index < total).astype(np.float32)
+            yield {**self._batch(key, index), 'index': _devices(index), 'mask': _devices(mask)}
+
+    def _numbers(self) -> np.ndarray:
+        """Of this host's fields in the batch."""
+        return np.array_split(np.arange(self.count, dtype=np.int32), jax.process_count())[jax.process_index()]
+
+    def _batch(self, key: Array, numbers: np.ndarray) -> dict[str, Array]:
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+        return jax.tree.map(_devices, make_batch(keys, self.size, self.factor))
+
+
+def _devices(values: Any) -> Any:
+    return values.reshape(jax.local_device_count(), -1, *values.shape[1:])

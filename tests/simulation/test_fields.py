@@ -1,7 +1,5 @@
 """Batches from (seed, step), and simulated files."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
@@ -13,26 +11,23 @@ from astro_gan.noise_units import from_network
 from astro_gan.simulation import fields
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _make(size, keys):
-    return fields.make_batch(keys, size, 2)
-
-
-def make(seed, step):
-    return jax.device_get(_make(24, jax.random.split(fields.batch_key(seed, step), 4)))
+def training(seed, step):
+    batch = jax.device_get(next(fields.Fields(count=4, size=24, factor=2).training(seed, step)))
+    return {name: values.reshape(4, *values.shape[2:]) for name, values in batch.items()}
 
 
 @pytest.fixture(scope='module')
 def batch():
-    return make(5, 7)
+    return training(5, 7)
 
 
-def test_keys_make_the_batch(batch):
-    """The same for the same seed and step, another for another step; a sample is the same whatever stands beside it."""
-    np.testing.assert_array_equal(batch['input'], make(5, 7)['input'])
-    assert np.abs(make(5, 8)['input'] - batch['input']).max() > 0.1
-    turned = jax.device_get(_make(24, jax.random.split(fields.batch_key(5, 7), 4)[::-1]))
-    np.testing.assert_array_equal(turned['input'][::-1], batch['input'])
+def test_seed_and_step_make_the_batch(batch):
+    """The same again for the same seed and step, also when a run goes on there; another for another step."""
+    np.testing.assert_array_equal(batch['input'], training(5, 7)['input'])
+    iterator = fields.Fields(count=4, size=24, factor=2).training(5, 6)
+    next(iterator)
+    np.testing.assert_array_equal(np.ravel(next(iterator)['input']), np.ravel(batch['input']))
+    assert np.abs(training(5, 8)['input'] - batch['input']).max() > 0.1
 
 
 def test_batches_are_finite_and_aligned(batch):
@@ -62,18 +57,15 @@ def test_random_fields_have_what_they_are_said_to_have():
     assert np.median(np.abs(noise)) == pytest.approx(0.6745, rel=0.1)
 
 
-def test_held_out_fields_have_numbers_of_their_own():
-    """The last batch is filled up, and its mask says so; no key is that of another split or of a training's step."""
-    first, second = (jax.tree.map(np.ravel, batch) for batch in fields.HeldOut(1, total=6, count=4))
-    assert first['index'].tolist() == [0, 1, 2, 3]
-    assert second['index'].tolist() == [4, 5, 6, 7]
-    assert second['mask'].tolist() == [1, 1, 0, 0]
-    assert second['split'].tolist() == [1] * 4
-    keys = [fields.held_out_keys(np.full(4, split), np.arange(4)) for split in (1, 2)]
-    found = np.concatenate(
-        [jax.random.key_data(key) for key in (*keys, jax.vmap(lambda i: fields.batch_key(0, i))(np.arange(9)))]
-    )
-    assert len(np.unique(found, axis=0)) == 17
+def test_held_out_fields_are_no_training_fields(batch):
+    """Two splits, each the same at every pass; the last batch is filled up, and its mask says so."""
+    source = fields.Fields(count=4, size=24, factor=2)
+    first, second = source.held_out(1, 6)
+    np.testing.assert_array_equal(next(source.held_out(1, 6))['input'], first['input'])
+    assert np.ravel(second['mask']).tolist() == [1, 1, 0, 0]
+    assert np.ravel(second['index']).tolist() == [4, 5, 6, 7]
+    for other in (next(source.held_out(2, 4)), second, next(source.training(0, 0))):
+        assert np.abs(other['input'] - first['input']).max() > 0.1
 
 
 def test_simulate_writes_what_stands_in_the_catalogue(tmp_path, capsys):
