@@ -23,13 +23,13 @@ from astro_gan.state import GANState, state_shape
 from astro_gan.tables import read_rows, write_rows
 from astro_gan.task import Batch, Stage, Task
 from astro_gan.train import make_eval_step
-from experiments import colorization, parts, super_resolution
+from experiments import colorization, guided, parts, super_resolution
 from experiments.initial import STAGES, best_state, initial_state
 
 if TYPE_CHECKING:
     from astro_gan.data.pipeline import EvalBatches
 
-TASKS = {'super_resolution': super_resolution, 'colorization': colorization}
+TASKS = {'super_resolution': super_resolution, 'colorization': colorization, 'guided': guided}
 # How a metric of a task's headline looks in a table: title (^ or v: which way is better) and digits.
 COLUMNS = {
     'l1': ('L1 v', 5),

@@ -13,6 +13,7 @@ from astro_gan.errors import UserError
 from astro_gan.models.backbones import insert_backbone
 from astro_gan.models.discriminators import SRGANDiscriminator
 from astro_gan.models.edsr import EDSR
+from astro_gan.models.guided_unet import GuidedUNet
 from astro_gan.models.lpips import load_lpips, lpips
 from astro_gan.models.msrresnet import MSRResNet
 from astro_gan.models.patch_discriminators import PatchDiscriminator, ResNet50PatchDiscriminator
@@ -31,6 +32,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     'wdsr': WDSR,
     'unet': UNet,
     'resnet18_unet': ResNetUNet,
+    'guided_unet': GuidedUNet,
 }
 DISCRIMINATORS: dict[str, type[nn.Module]] = {
     'srgan': SRGANDiscriminator,
@@ -44,6 +46,7 @@ __all__ = [
     'EDSR',
     'GENERATORS',
     'WDSR',
+    'GuidedUNet',
     'MSRResNet',
     'PatchDiscriminator',
     'ResNet',
