@@ -141,15 +141,13 @@ def spread(lightness: jax.Array, values: jax.Array, mask: jax.Array, places: jax
     rows, columns = jnp.mgrid[:height, :width] / size
     all_places = jnp.stack([rows, columns, lightness / guides.REACH], axis=-1).reshape(-1, 3)
     points = all_places[places]
-    squares = jnp.square(all_places[:, None] - points).sum(-1)
+    squares = sum(jnp.square(all_places[:, c, None] - points[:, c]) for c in range(3))
     # A pixel that was drawn twice counts once, as in a mask.
     first = jnp.zeros(height * width, jnp.int32).at[places[::-1]].set(jnp.arange(len(places))[::-1])
     counts = mask.reshape(-1)[places] & (first[places] == jnp.arange(len(places)))
-    squares = jnp.where(counts, squares, jnp.inf)
-    negative, index = jax.lax.top_k(-squares, guides.NEIGHBOURS)
-    weights = jnp.where(jnp.isfinite(negative), 1.0 / (1e-4 - negative), 0.0)
-    weights = weights / jnp.maximum(weights.sum(-1, keepdims=True), 1e-12)
+    weights = counts / jnp.square(squares + guides.NEAR)
     known = values.reshape(-1, 2)[places]
-    filled = (known[index] * weights[..., None]).sum(1).reshape(height, width, 2)
-    nearest = jnp.where(mask, 0.0, jnp.sqrt(-negative[:, 0]).reshape(height, width))
-    return jnp.where(mask[..., None], values, filled), nearest
+    filled = (weights @ known) / jnp.maximum(weights.sum(-1, keepdims=True), 1e-12)
+    nearest = jnp.sqrt(jnp.where(counts, squares, jnp.inf).min(-1)).reshape(height, width)
+    filled = jnp.where(mask[..., None], values, filled.reshape(height, width, 2))
+    return filled, jnp.where(mask, 0.0, nearest)

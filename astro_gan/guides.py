@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-from scipy.spatial import cKDTree
 
 from astro_gan.color import EPSILON, RGB_TO_XYZ, SLOPE, rgb_to_lab
 
@@ -25,7 +24,8 @@ CURVE = 16  # rows of a palette that was read from a picture
 # Along L* a colour reaches as far over 40 units as over the whole picture: then ten hints are worth most (23 validation
 # pictures).
 REACH = 40.0
-NEIGHBOURS = 4
+NEAR = 3e-3
+_CHUNK = 2**24  # distances at a time
 MOST_POINTS = 1024  # of the known pixels that colours are spread from
 FALL = 0.25  # of the picture's size, or 10 of L*: over that the correction of a hint to other guides falls to 1/e
 
@@ -66,7 +66,7 @@ def spread(lightness: np.ndarray, values: np.ndarray, mask: np.ndarray) -> tuple
     """`values` `[H, W, 2]` of the pixels in `mask` for all pixels, and the distance `[H, W]` to the nearest.
 
     Distances are in the picture's size (root of its area) and L* together: colours keep to surfaces of one lightness
-    and stop at edges.
+    and stop at edges. A pixel's say is 1 / (distance^2 + NEAR)^2.
     """
     height, width = mask.shape
     y, x = np.nonzero(mask)
@@ -74,17 +74,19 @@ def spread(lightness: np.ndarray, values: np.ndarray, mask: np.ndarray) -> tuple
         chosen = np.linspace(0, len(y) - 1, MOST_POINTS).round().astype(int)
         y, x = y[chosen], x[chosen]
     size = np.sqrt(height * width)
-    rows, columns = np.mgrid[:height, :width]
-    places = np.stack([rows / size, columns / size, lightness / REACH], axis=-1).astype(np.float32)
-    tree = cKDTree(places[y, x])
-    distance, index = tree.query(places.reshape(-1, 3), k=min(NEIGHBOURS, len(y)))
-    distance, index = (array.reshape(height * width, -1) for array in (distance, index))
-    weights = 1.0 / (np.square(distance) + 1e-4)
-    weights /= weights.sum(1, keepdims=True)
-    filled = (values[y, x][index] * weights[..., None]).sum(1).reshape(height, width, 2)
-    filled = np.where(mask[..., None], values, filled)
-    nearest = np.where(mask, 0.0, distance[:, 0].reshape(height, width))
-    return filled.astype(np.float32), nearest.astype(np.float32)
+    rows, columns = np.mgrid[:height, :width] / size
+    places = np.stack([rows, columns, lightness / REACH], axis=-1).astype(np.float32)
+    points, known = places[y, x], values[y, x].astype(np.float32)
+    open_places, filled, nearest = places[~mask], np.array(values, np.float32), np.zeros(mask.shape, np.float32)
+    parts = []
+    for first in range(0, len(open_places), _CHUNK // len(points) + 1):
+        some = open_places[first : first + _CHUNK // len(points) + 1]
+        squares = sum(np.square(some[:, c, None] - points[:, c]) for c in range(3))
+        weights = 1.0 / np.square(squares + NEAR)
+        parts.append((weights @ known / weights.sum(1, keepdims=True), np.sqrt(squares.min(1))))
+    if parts:
+        filled[~mask], nearest[~mask] = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return filled, nearest
 
 
 def first_guess(
