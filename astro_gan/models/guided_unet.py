@@ -15,6 +15,8 @@ from astro_gan.models.products import ProductConv, UpConv
 from astro_gan.models.resnet import ResNet
 from astro_gan.models.unet import pad_to_multiple
 
+USUAL_CHROMA = 20.0 / AB_SCALE
+
 
 class GuidedUNet(nn.Module):
     """L* / 100 and the planes of `guides.first_guess`, `[N, H, W, 1 + 6]` -> (a*, b*) / 110 `[N, H, W, 2]` float32.
@@ -58,7 +60,10 @@ class GuidedUNet(nn.Module):
             raise ValueError(f'a colorization network needs images of at least {SMALLEST} x {SMALLEST}, got {x.shape}')
         x = jnp.asarray(x, jnp.float32)
         height, width = x.shape[1:3]
-        padded = pad_to_multiple(x, self.multiple)
+        # Guides more saturated than pictures mostly are go through at the usual saturation.
+        chroma = jnp.sqrt(jnp.square(x[..., 1:3]).sum(-1, keepdims=True)).mean((1, 2), keepdims=True)
+        scale = jnp.maximum(1.0, chroma / USUAL_CHROMA)
+        padded = pad_to_multiple(jnp.concatenate([x[..., :1], x[..., 1:3] / scale, x[..., 3:]], axis=-1), self.multiple)
 
         encoder = ResNet('resnet18', stages=self.stages, dtype=self.dtype, name='encoder')
         lab = jnp.concatenate([100.0 * padded[..., :1], AB_SCALE * padded[..., 1:3]], axis=-1)
@@ -75,7 +80,7 @@ class GuidedUNet(nn.Module):
             y = jnp.concatenate([y, inputs[level], *([maps.pop()] if maps else [])], axis=-1)
             y = self._step(ProductConv, f'join{level}', features, y, train)
         y = ProductConv(2, kernel_init=scaled_init(QUIET), name='tail')(y)
-        return (padded[..., 1:3] + y)[:, :height, :width]
+        return x[..., 1:3] + y[:, :height, :width]
 
     def _step(self, conv: Any, name: str, features: int, x: jax.Array, train: bool) -> jax.Array:
         x = conv(features, name=name, use_bias=False, dtype=self.dtype)(x)
