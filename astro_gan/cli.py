@@ -13,8 +13,10 @@ from collections.abc import Iterator, Sequence
 
 import astro_gan
 from astro_gan import commands, extras
-from astro_gan.commands import apply, curate, dataset, export, fetch, import_weights, models
+from astro_gan.commands import apply, curate, dataset, export, fetch, import_weights, models, simulate
 from astro_gan.errors import UserError
+
+_ADDRESSES = 3  # GiB that a picture of 64 x 64 pixels takes, a tenth of them in use
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -23,7 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'astro_gan {astro_gan.__version__}')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     subparsers = parser.add_subparsers(metavar='COMMAND', dest='command', required=True)
-    for module in (apply, models, export, import_weights, fetch, curate, dataset):
+    for module in (apply, models, export, import_weights, fetch, curate, dataset, simulate):
         module.add_to(subparsers)
     return parser
 
@@ -58,11 +60,22 @@ def _explain(command: str, error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError):
         return extras.explain(command, error)
     if isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error):
-        return 'out of memory'
+        return f'out of memory{_limit()}'
     if isinstance(error, FileNotFoundError) and error.errno and error.filename is None:
         return 'the working folder is gone; change to another one'
     if isinstance(error, UserError | OSError):
         return ' '.join(str(error).split()) or type(error).__name__
+    return ''
+
+
+def _limit() -> str:
+    """What the shell allows, where that is less than the usual."""
+    with contextlib.suppress(ImportError):  # Windows
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            return f': {limit / 2**30:.1f} GiB are allowed (ulimit -v), and {_ADDRESSES} are needed to begin with'
     return ''
 
 

@@ -36,7 +36,12 @@ def luma(images: jax.Array) -> jax.Array:
     """BT.601 luma of RGB `[..., 3]` in [0, 1]: Y `[...]` in [16/255, 235/255], the channel papers measure on."""
     weights = jnp.asarray((65.481, 128.553, 24.966), images.dtype) / 255.0
     # A weighted sum, not a matrix product: accelerators round those to bfloat16 or TF32 by default.
-    return (images * weights).sum(-1) + 16.0 / 255.0
+    return (images * _like_channels(weights, images)).sum(-1) + 16.0 / 255.0
+
+
+def _like_channels(values: jax.Array, images: jax.Array) -> jax.Array:
+    """`[C]` with as many axes as `images`, the last one the channels."""
+    return values.reshape((1,) * (images.ndim - 1) + (-1,))
 
 
 def _mix(channels: Channels, matrix: tuple[tuple[float, ...], ...]) -> Channels:
@@ -106,7 +111,7 @@ def lightness(images: jax.Array) -> jax.Array:
     """
     linear = _to_linear(images)
     if images.shape[-1] == 3:
-        linear = (linear * jnp.asarray(RGB_TO_XYZ[1], images.dtype)).sum(-1, keepdims=True)
+        linear = _luminance(linear)
     elif images.shape[-1] != 1:
         raise ValueError(f'lightness: images have 1 or 3 channels, not {images.shape[-1]} (shape {images.shape})')
     return 116.0 * _cube_root(linear) - 16.0
@@ -114,8 +119,12 @@ def lightness(images: jax.Array) -> jax.Array:
 
 def gray_of(images: jax.Array) -> jax.Array:
     """The gray value `[..., 1]` in [0, 1] that is as light as sRGB `[..., 3]`: of the same L*."""
-    linear = (_to_linear(images) * jnp.asarray(RGB_TO_XYZ[1], images.dtype)).sum(-1, keepdims=True)
-    return jnp.clip(_from_linear(linear), 0.0, 1.0)
+    return jnp.clip(_from_linear(_luminance(_to_linear(images))), 0.0, 1.0)
+
+
+def _luminance(linear: jax.Array) -> jax.Array:
+    """Y `[..., 1]` of linear RGB `[..., 3]`."""
+    return (linear * _like_channels(jnp.asarray(RGB_TO_XYZ[1], linear.dtype), linear)).sum(-1, keepdims=True)
 
 
 def lightness_to_gray(lightness: jax.Array) -> jax.Array:

@@ -54,5 +54,5 @@ def sample_picture(task: Task, samples: dict[str, np.ndarray], outputs: list[np.
     images = samples['input']
     columns = [task.baseline(images), *outputs, samples['truth']]
     if images.shape[-1] == 3:
-        columns.insert(0, images)
+        columns.insert(0, task.to_rgb(images, images))
     return comparison_grid([np.asarray(column) for column in columns])

@@ -19,8 +19,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
-import shutil
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -35,6 +35,7 @@ import astro_gan
 from astro_gan import extras
 from astro_gan.errors import UserError
 from astro_gan.export_forms import FORMS, NEEDED, TOLERANCE, greatest_difference
+from astro_gan.files import atomic
 from astro_gan.inference.exported import FORMAT, read_description
 from astro_gan.inference.network import Network
 from astro_gan.model import Model
@@ -111,7 +112,7 @@ def write_model(
 
     Raises:
         UserError: `directory` exists, and may not or shall not be replaced; unknown form; a package is missing.
-        UserError: the written form does not agree with the model.
+        RuntimeError: the written form does not agree with the model.
         OSError: the directory cannot be written.
     """
     if form not in FORMS:
@@ -130,14 +131,23 @@ def write_model(
         _write_description(folder, described)
         difference = greatest_difference(model, FORMS[form](model, folder, weights))
         if not difference <= TOLERANCE:
-            raise UserError(f'{directory}: the exported forms differ by {difference:.1e}; nothing was exported')
+            raise RuntimeError(f'{directory}: the exported forms differ by {difference:.1e}; nothing was exported')
         files = {name: digest for name, digest in _digests(folder).items() if name != 'model.json'}
         _write_description(folder, {**described, 'files': files})
     return directory, difference
 
 
 def _write_description(folder: Path, description: dict[str, Any]) -> None:
-    (folder / 'model.json').write_text(json.dumps(description, indent=2) + '\n')
+    (folder / 'model.json').write_text(json.dumps(_finite(description), indent=2, allow_nan=False) + '\n')
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN: a metric that is none is null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _check_target(directory: Path, overwrite: bool) -> None:
@@ -160,25 +170,16 @@ def _check_target(directory: Path, overwrite: bool) -> None:
 def _whole(directory: Path) -> Iterator[Path]:
     """A folder to write into, which becomes `directory` if all goes well and vanishes if not."""
     directory = Path(os.path.realpath(directory))  # a link stays one
-    temporary, old = (directory.with_name(f'.{directory.name}.{ending}') for ending in ('tmp', 'old'))
     try:
-        for path in (temporary, old):
-            shutil.rmtree(path, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        yield temporary
-        if directory.exists():
-            directory.rename(old)
-        try:
-            temporary.rename(directory)
-        except BaseException:
-            if old.exists():
-                old.rename(directory)
-            raise
+        if not directory.parent.exists():
+            directory.parent.mkdir(parents=True, exist_ok=True)
+        atomic.remove_stale(directory.parent)
+        with atomic.replacing_folder(directory) as folder:
+            yield folder
+            for path in folder.rglob('*'):
+                atomic.flush(path)
     except OSError as error:  # some name no file
         raise OSError(f'{directory}: cannot be written ({(error.strerror or str(error)).lower()})') from error
-    finally:
-        for path in (temporary, old):
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def _files(description: dict[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def to_onnx(forward: Callable[[jax.Array], jax.Array], channels: int, descriptio
     onnx_graph = helper.make_graph(graph.nodes, 'astro_gan', tensors[:1], tensors[1:], graph.initializers)
     opset = [helper.make_opsetid('', OPSET)]
     model = helper.make_model(onnx_graph, opset_imports=opset, ir_version=IR_VERSION, producer_name='astro_gan')
-    helper.set_model_props(model, {key: json.dumps(value) for key, value in description.items()})
+    helper.set_model_props(model, {key: json.dumps(value, allow_nan=False) for key, value in description.items()})
     if model.ByteSize() > _LARGEST:
         raise UserError(
             f'onnx: the model has {model.ByteSize() / 2**30:.1f} GiB, a file holds 2; export another format'

@@ -14,6 +14,7 @@ _BROUGHT_BY = {
     'import': ('h5py',),
     'benchmarks': ('ncnn', 'torch'),
     'simulation': ('galsim',),
+    'xisf': ('lz4', 'zstandard'),
 }
 _CALLED = {
     'apache_beam': 'Apache Beam',

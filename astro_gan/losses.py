@@ -12,11 +12,13 @@ no labels and ignore it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from astro_gan.noise_units import SCALE, SOFTENING, from_network, to_network
 
 
 def l1(prediction: jax.Array, target: jax.Array) -> jax.Array:
@@ -109,7 +111,72 @@ def grid(prediction: jax.Array, target: jax.Array, *, period: int) -> jax.Array:
     return jnp.abs(error - error.mean((2, 4), keepdims=True)).mean()
 
 
-PIXEL: dict[str, Callable[..., jax.Array]] = {'l1': l1, 'mse': mse, 'charbonnier': charbonnier}
+def noise_units(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """sqrt(1 + d^2) - 1, d being the error of a compressed frame (`astro_gan.noise_units`) in units of the noise.
+
+    Quadratic below the noise: what is optimal there is the mean, where L1 has the median, to which a faint star that
+    might be none is empty sky. Of what is bright, d is three times the logarithm of the ratio.
+    """
+    error = (prediction - target) * (SCALE * SOFTENING)
+    return (jnp.sqrt(1.0 + jnp.square(error)) - 1.0).mean()
+
+
+def flux(prediction: jax.Array, target: jax.Array, *, factor: int, sides: Sequence[int] = (3, 6)) -> jax.Array:
+    """`noise_units` of the flux in square windows, in units of the noise of such a window: flux is to be kept.
+
+    Args:
+        prediction: compressed frames `[n, H, W, 1]`.
+        target: the same shape.
+        factor: of the enlargement.
+        sides: of the windows, in pixels of the input; times the factor they must be even.
+    """
+    frames = [from_network(x) / factor**2 for x in (prediction, target)]
+    sums = [[to_network(_windows(frame, side * factor) / side) for frame in frames] for side in sides]
+    return sum((noise_units(a, b) for a, b in sums), jnp.zeros(()))
+
+
+BIAS_BINS = (4.0, 8.0, 16.0, 32.0, 100.0, 1000.0)  # of the flux in a window over its noise, upper end open
+
+
+def flux_bias(prediction: jax.Array, target: jax.Array, *, factor: int, side: int = 6) -> jax.Array:
+    """How far fluxes are off on average: over bins of the true flux of windows, the mean of (error of sums / sums)^2.
+
+    What is best for every star on its own, the mean of what it may be, is too low for faint stars as a group, for some
+    of them might be none. This term sees the group: the fluxes in all windows of the batch that truly are of a bin.
+
+    Args:
+        prediction: compressed frames `[n, H, W, 1]`.
+        target: the same shape.
+        factor: of the enlargement.
+        side: of the windows, in pixels of the input; times the factor it must be even.
+    """
+    ours, true = (_windows(from_network(x) / factor**2, side * factor) / side for x in (prediction, target))
+    places = jnp.digitize(true, jnp.asarray(BIAS_BINS))
+    terms = []
+    for index in range(1, len(BIAS_BINS) + 1):
+        inside = places == index
+        total = jnp.where(inside, true, 0.0).sum()
+        error = jnp.where(inside, ours - true, 0.0).sum() / jnp.maximum(total, 1.0)
+        terms.append(jnp.square(error) * (inside.sum() >= 8))  # a few windows say nothing of a group
+    return sum(terms, jnp.zeros(())) / len(BIAS_BINS)
+
+
+def _windows(x: jax.Array, side: int) -> jax.Array:
+    """Sums over `side` x `side` pixels of `[n, H, W, C]`, at steps of half a side; a rest of the pixels is left out."""
+    half = side // 2
+    n, height, width, channels = x.shape
+    rows, columns = height // half, width // half
+    x = x[:, : rows * half, : columns * half].reshape(n, rows, half, columns, half, channels).sum((2, 4))
+    x = x[:, 1:] + x[:, :-1]
+    return x[:, :, 1:] + x[:, :, :-1]
+
+
+PIXEL: dict[str, Callable[..., jax.Array]] = {
+    'l1': l1,
+    'mse': mse,
+    'charbonnier': charbonnier,
+    'noise_units': noise_units,
+}
 
 
 def _cross_entropy(logits: jax.Array, label: float) -> jax.Array:

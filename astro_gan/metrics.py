@@ -28,22 +28,59 @@ from typing import Any
 import dm_pix
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from astro_gan.color import luma, rgb_to_lab
 from astro_gan.models.lpips import alex_features, distance, pool
 
+SLACK = 1e-3  # beyond [0, 1]: rounding, and Y of a picture that is clipped
+SSIM_WINDOW = 11
 RGB_CHANNELS = ('r', 'g', 'b')
 LAB_CHANNELS = ('L', 'astar', 'bstar')
 
 
+def check_pair(prediction: jax.Array, truth: jax.Array, *, channels: int | None = None) -> None:
+    """What every metric asks of its two arguments; NaN passes, and gives NaN.
+
+    Raises:
+        ValueError: the shapes differ, or are not `[N, H, W, channels]`; no floats; or, where they are known (outside of
+            `jit`), values beyond [0, 1].
+    """
+    if prediction.shape != truth.shape:
+        raise ValueError(f'metrics: prediction {prediction.shape} and truth {truth.shape} differ in shape')
+    if channels is not None and (truth.ndim != 4 or truth.shape[-1] != channels):
+        raise ValueError(f'metrics: images have shape [N, H, W, {channels}], not {truth.shape}')
+    for name, images in (('prediction', prediction), ('truth', truth)):
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise ValueError(f'metrics: the {name} is {images.dtype}, and has to be floats in [0, 1]')
+        if isinstance(images, jax.core.Tracer) or not images.size:
+            continue
+        values = np.asarray(images, np.float32)
+        if (values < -SLACK).any() or (values > 1 + SLACK).any():
+            low, high = np.nanmin(values), np.nanmax(values)
+            raise ValueError(f'metrics: the {name} has values from {low:.4g} to {high:.4g}, and has to be in [0, 1]')
+
+
 def psnr(prediction: jax.Array, truth: jax.Array) -> jax.Array:
-    """Peak signal-to-noise ratio `[N]` in dB for a peak of 1; equal images give 100 dB, not infinity."""
+    """Peak signal-to-noise ratio `[N]` in dB for a peak of 1; equal images give 100 dB, not infinity.
+
+    Raises:
+        ValueError: as `check_pair`, whatever the number of axes.
+    """
+    check_pair(prediction, truth)
     error = jnp.square(prediction - truth).mean(axis=tuple(range(1, truth.ndim)))
     return -10.0 * jnp.log10(jnp.maximum(error, 1e-10))
 
 
 def ssim(prediction: jax.Array, truth: jax.Array) -> jax.Array:
-    """Structural similarity `[N]` of `[N, H, W, C]` (Wang et al. 2004; 11-pixel Gaussian window, sigma 1.5)."""
+    """Structural similarity `[N]` of `[N, H, W, C]` (Wang et al. 2004; 11-pixel Gaussian window, sigma 1.5).
+
+    Raises:
+        ValueError: as `check_pair`, or pictures smaller than the window.
+    """
+    check_pair(prediction, truth, channels=truth.shape[-1])
+    if min(truth.shape[1:3]) < SSIM_WINDOW:
+        raise ValueError(f'metrics: SSIM needs {SSIM_WINDOW} x {SSIM_WINDOW} pixels, not {truth.shape}')
     return dm_pix.ssim(prediction, truth)
 
 
@@ -70,6 +107,7 @@ def report_formulas(prediction: jax.Array, truth: jax.Array) -> dict[str, jax.Ar
         report_wrapped_l1_r, _g, _b    "L1" of Tables 8.1, 8.4, 8.5: truth - prediction in 8 bits, where -1 is 255
         report_wrapped_l2_r, _g, _b    "L2" there: the square of that, in 8 bits too
     """
+    check_pair(prediction, truth, channels=3)
 
     def to_8_bit(images: jax.Array) -> jax.Array:
         return jnp.round(jnp.clip(images, 0.0, 1.0) * 255.0).astype(jnp.uint8)
@@ -98,7 +136,12 @@ def _colourfulness(images: jax.Array) -> jax.Array:
 
 
 def colour_metrics(prediction: jax.Array, truth: jax.Array) -> dict[str, jax.Array]:
-    """What colorization is measured by besides `image_metrics`; names in the module's docstring."""
+    """What colorization is measured by besides `image_metrics`; names in the module's docstring.
+
+    Raises:
+        ValueError: as `check_pair`.
+    """
+    check_pair(prediction, truth, channels=3)
     ab, ab_truth = rgb_to_lab(prediction)[..., 1:], rgb_to_lab(truth)[..., 1:]
     result: dict[str, jax.Array] = {}
     for suffix, images, values in (('', prediction, ab), ('_truth', truth, ab_truth)):
@@ -123,10 +166,9 @@ def image_metrics(prediction: jax.Array, truth: jax.Array, *, border: int, lpips
         lpips_params: from `models.lpips.load_lpips`.
 
     Raises:
-        ValueError: the shapes differ, or nothing remains within the border.
+        ValueError: as `check_pair`, or nothing remains within the border.
     """
-    if prediction.shape != truth.shape:
-        raise ValueError(f'metrics: prediction {prediction.shape} and truth {truth.shape} differ in shape')
+    check_pair(prediction, truth, channels=3)
     if min(truth.shape[1:3]) <= 2 * border:
         raise ValueError(f'metrics: nothing is left of {truth.shape} inside a border of {border} px')
     inner = (slice(None), slice(border, truth.shape[1] - border), slice(border, truth.shape[2] - border))

@@ -185,17 +185,18 @@ def make_eval_step(task: Task, *, baseline: bool = False) -> Callable[[Any, Any,
     host. `baseline` measures what the network has to beat (the parameters are then not looked at).
     """
 
-    def step_fn(params: Any, batch_stats: Any, batch: Batch) -> Terms:
+    def step_fn(variables: dict[str, Any], batch: Batch) -> Terms:
         batch = task.prepare(batch, None)
         if baseline:
             prediction = task.baseline(batch['input'])
         else:
-            variables = {'params': params, 'batch_stats': batch_stats}
-            output = task.generator.apply(variables, batch['input'], train=False)
+            output: Any = task.generator.apply(variables, batch['input'], train=False)
             prediction = task.to_rgb(batch['input'], output)
         result = task.metrics(prediction, batch['truth'])
         result |= {'mask': batch['mask'], 'index': batch['index']}
         return jax.lax.all_gather(result, AXIS, tiled=True)
 
-    # Not donated: the same parameters serve the next batch.
-    return jax.pmap(step_fn, axis_name=AXIS, in_axes=(None, None, 0), out_axes=None)
+    # Not donated: the same parameters serve the next batch. One argument for all of them: jax 0.10 takes in_axes for
+    # those of the leaves where there are as many, which three arguments are of a batch of three without parameters.
+    step = jax.pmap(step_fn, axis_name=AXIS, in_axes=(None, 0), out_axes=None)
+    return lambda params, batch_stats, batch: step({'params': params, 'batch_stats': batch_stats}, batch)

@@ -111,6 +111,35 @@ def colorization() -> ConfigDict:
     return config
 
 
+def frames() -> ConfigDict:
+    """Simulated frames (astro_gan/simulation), which need no data; sized for a laptop's CPU."""
+    config = _task('frames')
+    config.factor = 2  # enlargement: 1 (clean and sharpen) or 2
+    config.dataset.name = 'simulated'
+    config.dataset.crop_size = 80  # pixels of the output
+    config.dataset.eval_tile = 128  # pixels of the output
+    config.dataset.eval_fields = 64  # simulated fields of the validation, and as many others of the test
+    config.dataset.eval_batch_size = 8
+
+    config.discriminator.name = 'srgan'
+    config.discriminator.features = 32
+    config.discriminator.hidden = 256
+    config.discriminator.norm = 'spectral'
+    config.discriminator.global_pool = True
+
+    for stage in (config.supervised, config.adversarial):
+        stage.pixel_loss = 'noise_units'
+        stage.flux_weight = 0.25  # of the loss on the flux in windows
+        stage.bias_weight = 0.0  # of the loss on fluxes that are off on average
+        stage.batch_size = 6
+    config.adversarial.adversarial_weight = 5e-3
+    config.adversarial.learning_rate = 1e-4
+    config.adversarial.discriminator_learning_rate = 1e-4
+    config.adversarial.ema_decay = 0.98
+    config.gradient_clip = 1.0
+    return config
+
+
 def _stage() -> ConfigDict:
     """What both stages have."""
     stage = ConfigDict()
@@ -125,7 +154,7 @@ def _stage() -> ConfigDict:
     stage.decay_rate = 0.5  # `step`: factor of a reduction
     stage.beta1 = 0.9  # Adam
     stage.beta2 = 0.999
-    stage.pixel_loss = 'l1'  # l1, mse or charbonnier
+    stage.pixel_loss = 'l1'  # l1, mse or charbonnier; of frames also noise_units
     stage.pixel_weight = 1.0
     stage.feature_weight = 0.0  # of the perceptual loss
     stage.best_metric = 'l1'  # names the best checkpoint; any of astro_gan.task's HIGHER_IS_BETTER, LOWER_IS_BETTER
@@ -143,6 +172,12 @@ def smoke(config: ConfigDict) -> ConfigDict:
         stage.steps = 6
         stage.batch_size = 4
         stage.eval_every = 3
+    if config.task == 'frames':
+        config.dataset.crop_size = config.dataset.eval_tile = 48
+        config.dataset.eval_fields = config.dataset.eval_batch_size = 4
+        config.generator.features = 8
+        config.generator.blocks = 2
+        config.discriminator.hidden = 8
     if config.task == 'super_resolution':
         config.dataset.crop_size = 48
         config.dataset.eval_tile = 96

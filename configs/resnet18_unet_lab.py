@@ -4,6 +4,9 @@
     python main.py --config=configs/resnet18_unet_lab.py:smoke    # seconds, for tests
     python main.py --config=configs/resnet18_unet_lab.py:paper --config.dataset.folder=DIR   # the report's schedule
 
+The default takes 7.5 minutes on an idle machine with two cores and reaches, on the embedded data's test area, L1 0.0072
+and LPIPS 0.027 (supervised and adversarial alike); gray has 0.0096 and 0.076. `:paper` has not been run.
+
 Its three steps after ImageNet: supervised on natural images, adversarial on them, adversarial on astronomical ones.
 
     C=--config=configs/resnet18_unet_lab.py:paper

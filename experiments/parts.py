@@ -20,7 +20,15 @@ from astro_gan.task import Stage
 from astro_gan.train import AXIS
 
 PRECISIONS = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
-WEIGHTS = ('pixel_weight', 'feature_weight', 'chroma_weight', 'grid_weight', 'adversarial_weight')
+WEIGHTS = (
+    'pixel_weight',
+    'feature_weight',
+    'chroma_weight',
+    'grid_weight',
+    'flux_weight',
+    'bias_weight',
+    'adversarial_weight',
+)
 
 
 def select(table: Any, name: str, setting: str) -> Any:
@@ -38,7 +46,9 @@ def check(config: ConfigDict) -> None:
     select(PRECISIONS, config.precision, 'precision')
     _check_range(config, ('log_every', 'max_skipped', 'sample_rows'), 1)
     _check_range(config, ('patience', 'gradient_clip', 'max_rollbacks', 'seed'), 0)
-    _check_range(config, ('crop_size', 'eval_tile', 'eval_batch_size', 'eval_tiles_per_image'), 1, group='dataset')
+    _check_range(
+        config, ('crop_size', 'eval_tile', 'eval_batch_size', 'eval_tiles_per_image', 'eval_fields'), 1, group='dataset'
+    )
     _check_range(config, ('cache_mib',), 0, group='dataset')
     _check_range(config, ('features', 'blocks', 'depth', 'stages'), 1, group='generator')
     _check_range(config, ('features', 'hidden'), 1, group='discriminator')

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -21,15 +20,12 @@ from astro_gan.files import atomic
 from astro_gan.logbook import save_picture
 from astro_gan.state import GANState, state_shape
 from astro_gan.tables import read_rows, write_rows
-from astro_gan.task import Batch, Stage, Task
+from astro_gan.task import Stage, Task
 from astro_gan.train import make_eval_step
-from experiments import colorization, guided, parts, super_resolution
+from experiments import batches, colorization, frames, guided, parts, super_resolution
 from experiments.initial import STAGES, best_state, initial_state
 
-if TYPE_CHECKING:
-    from astro_gan.data.pipeline import EvalBatches
-
-TASKS = {'super_resolution': super_resolution, 'colorization': colorization, 'guided': guided}
+TASKS = {'super_resolution': super_resolution, 'colorization': colorization, 'frames': frames, 'guided': guided}
 # How a metric of a task's headline looks in a table: title (^ or v: which way is better) and digits.
 COLUMNS = {
     'l1': ('L1 v', 5),
@@ -63,90 +59,6 @@ def make_stages(config: ConfigDict, task: Task) -> list[Stage]:
     return [TASKS[config.task].make_stage(config, task, name) for name in names]
 
 
-def _open_source(config: ConfigDict, split: str, minimum_size: int) -> Any:
-    # TensorFlow feeds data, the GPUs belong to JAX.
-    import tensorflow as tf
-
-    tf.config.set_visible_devices([], 'GPU')
-    from astro_gan.data.sources import open_source
-
-    dataset = config.dataset
-    return open_source(
-        split,
-        folder=dataset.folder,
-        name=dataset.name,
-        data_dir=dataset.data_dir or None,
-        minimum_size=minimum_size,
-        log=log,
-    )
-
-
-def eval_batches(config: ConfigDict, split: str, task: Task) -> EvalBatches:
-    """The tiles of one split, iterated anew at every evaluation."""
-    from astro_gan.data.pipeline import EvalBatches
-
-    dataset, devices = config.dataset, jax.device_count()
-    return EvalBatches(
-        _open_source(config, split, dataset.eval_tile),
-        tile=dataset.eval_tile,
-        batch_size=-(-dataset.eval_batch_size // devices) * devices,
-        maximum_tiles_per_image=dataset.eval_tiles_per_image,
-        **_place(),
-        log=log,
-    )
-
-
-def _place() -> dict[str, int]:
-    """Which part of every batch this process makes."""
-    return {
-        'process_index': jax.process_index(),
-        'process_count': jax.process_count(),
-        'local_device_count': jax.local_device_count(),
-    }
-
-
-def _train_batches(config: ConfigDict, source: Any, task: Task) -> Callable[[Stage, int], Iterator[Batch]]:
-    from astro_gan.data.pipeline import train_batches
-
-    def batches(stage: Stage, start_step: int) -> Iterator[Batch]:
-        return train_batches(
-            source,
-            batch_size=stage.batch_size,
-            crop_size=config.dataset.crop_size,
-            seed=config.seed,
-            start_step=start_step,
-            cache_bytes=config.dataset.cache_mib * 2**20,
-            **_place(),
-            log=log,
-        )
-
-    return batches
-
-
-def _check_devices(stages: Iterable[Stage]) -> None:
-    devices = jax.device_count()
-    for stage in stages:
-        size = stage.batch_size
-        if size % devices:
-            near = max(devices, size // devices * devices)
-            raise UserError(
-                f'config.{stage.name}.batch_size: {size} does not divide among {devices} devices; {near} does'
-            )
-
-
-def _count_epochs(config: ConfigDict, pictures: int) -> ConfigDict:
-    """A copy in which every stage's epochs have become steps, with an evaluation after each epoch."""
-    config = config.copy_and_resolve_references()
-    for name in STAGES:
-        stage = config[name]
-        if stage.epochs > 0:
-            at_least = stage.critic_steps if 'critic_steps' in stage else 1  # the generator moves once in so many
-            stage.eval_every = max(at_least, round(pictures / stage.batch_size))
-            stage.steps = stage.epochs * stage.eval_every
-            log(f'{name}: {stage.epochs} epochs of {stage.eval_every} steps ({pictures} pictures)')
-    return config
-
-
 def train(config: ConfigDict, folder: str | Path, *, profile: int = 0) -> None:
     """Train all stages, then evaluate them on the test split.
 
@@ -158,7 +70,7 @@ def train(config: ConfigDict, folder: str | Path, *, profile: int = 0) -> None:
     folder = Path(folder)
     log(f'astro_gan: {config.name} ({config.task}), {jax.device_count()} {jax.default_backend()} device(s), {folder}/')
     task = make_task(config)
-    _check_devices(make_stages(config, task))
+    batches.check_devices(make_stages(config, task))
     with contextlib.ExitStack() as held:
         # Locked before anything is written; when one host has to leave, all do.
         hosts.on_first(lambda: held.enter_context(workdir.locked(folder)))
@@ -175,10 +87,14 @@ def _train(config: ConfigDict, task: Task, folder: Path, profile: int) -> None:
     if any(config[name].feature_weight for name in STAGES):
         parts.content_weights(config)
     initial = (lambda state: state) if begun else initial_state(config, TASKS[config.task], log)
-    source = _open_source(config, 'train', config.dataset.crop_size)
-    config = _count_epochs(config, len(source))
-    tiles = eval_batches(config, 'validation', task)
-    environment = workdir.environment({'train': source, 'validation': tiles.source})
+    source, pictures = None, {}
+    if config.task != 'frames':  # which are made as they are trained on
+        source = batches.open_source(config, 'train', config.dataset.crop_size, log)
+        config = batches.count_epochs(config, len(source), log)
+    tiles = batches.eval_batches(config, 'validation', log)
+    if source is not None:
+        pictures = {'train': source, 'validation': tiles.source}
+    environment = workdir.environment(pictures)
     for line in hosts.on_first(lambda: workdir.note_environment(folder, environment)) or ():
         log(line)
     stages = make_stages(config, task)
@@ -187,7 +103,7 @@ def _train(config: ConfigDict, task: Task, folder: Path, profile: int) -> None:
         task,
         stages,
         initial_state=initial,
-        train_batches=_train_batches(config, source, task),
+        train_batches=batches.train_batches(config, source, log),
         eval_batches=tiles,
         workdir=folder,
         settings=loop.Settings(
@@ -240,14 +156,14 @@ def evaluate(config: ConfigDict, folder: str | Path, task: Task | None = None) -
     folder = Path(folder)
     task = task or make_task(config)
     states = _best_states(config, folder, task)
-    batches = eval_batches(config, 'test', task)
+    tiles = batches.eval_batches(config, 'test', log)
     baseline = TASKS[config.task].BASELINE
-    per_tile = {baseline: evaluate_tiles(make_eval_step(task, baseline=True), {}, {}, batches)}
+    per_tile = {baseline: evaluate_tiles(make_eval_step(task, baseline=True), {}, {}, tiles)}
     eval_step, predict = make_eval_step(task), make_predict(task)  # compiled once: stages are measured alike
     for name, (state, _) in states.items():
         params, stats = state.ema_params, state.ema_batch_stats
         title = f'{config.name} {name}'
-        per_tile[title] = evaluate_tiles(eval_step, params, stats, batches)
+        per_tile[title] = evaluate_tiles(eval_step, params, stats, tiles)
     summaries = {name: task.summarize(values) for name, values in per_tile.items()}
     table = {name: row for name, (row, _) in summaries.items()}
     if jax.process_index() == 0:
@@ -260,7 +176,7 @@ def evaluate(config: ConfigDict, folder: str | Path, task: Task | None = None) -
         data = config.dataset.folder or config.dataset.name
         rows = [{'system': name, 'step': steps.get(name, 0), 'data': data, **row} for name, row in table.items()]
         write_rows(folder / 'test.csv', rows)
-        samples = choose_samples(task, batches, config.sample_rows)
+        samples = choose_samples(task, tiles, config.sample_rows)
         outputs = [predict(state.ema_params, state.ema_batch_stats, samples['input']) for state, _ in states.values()]
         (folder / 'samples').mkdir(exist_ok=True)
         save_picture(folder / 'samples' / 'test.png', sample_picture(task, samples, outputs))

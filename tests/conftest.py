@@ -12,6 +12,7 @@ from tests.runs import compiler_flags, main_here
 
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} {compiler_flags(devices=2)}'
 os.environ['JAX_PLATFORMS'] = 'cpu'
+os.environ['JAX_NUMPY_RANK_PROMOTION'] = 'raise'  # a shape that fits by chance is a bug that nobody sees
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(Path(__file__).parents[1] / '.pytest_cache' / 'jax'))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')

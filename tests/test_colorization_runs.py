@@ -14,6 +14,7 @@ from astro_gan.tables import read_rows
 from astro_gan.train import make_train_step, replicate
 from configs import resnet18_unet_lab, resnet18_unet_rgb, unet_rgb, wdsr
 from experiments import colorization, run
+from experiments.batches import count_epochs
 from experiments.initial import initial_state
 from tests.runs import records
 
@@ -133,10 +134,10 @@ def test_dropout_and_statistics_resume_to_the_same_bits():
 def test_epochs_count_the_pictures():
     """epochs in place of steps: an evaluation after each pass over the training pictures."""
     config = resnet18_unet_lab.get_config('paper')
-    counted = run._count_epochs(config, 4200)  # the report's training pictures
+    counted = count_epochs(config, 4200, print)  # the report's training pictures
     assert (counted.adversarial.eval_every, counted.adversarial.steps) == (262, 26_200)
     assert (counted.supervised.steps, config.supervised.steps) == (20 * 262, 0)
-    assert run._count_epochs(config, 3).adversarial.steps == 100
+    assert count_epochs(config, 3, print).adversarial.steps == 100
 
 
 @pytest.mark.parametrize(

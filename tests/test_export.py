@@ -128,6 +128,56 @@ def test_export_replaces_an_export_and_nothing_else(exported):
         export_model(net.params, net.batch_stats, description('srresnet'), other)
 
 
+def test_a_killed_export_costs_nothing(exported, tmp_path, monkeypatch):
+    """Killed at any step, an export that replaces another leaves one of the two, whole; a user's own `.model.old` and
+    `.model.tmp` stay, and what the kill left goes with the next export."""
+    from astro_gan import export
+    from astro_gan.files import atomic
+
+    model = load_model(exported[0])
+    directory = tmp_path / 'model'
+    for name in ('.model.old', '.model.tmp'):
+        (tmp_path / name).mkdir()
+
+    def weights_only(model, folder, weights):
+        (folder / 'weights.safetensors').write_bytes(weights)
+        return []
+
+    monkeypatch.setitem(export.FORMS, 'safetensors', weights_only)
+    monkeypatch.setattr(atomic, '_alive', lambda pid: False)  # the killed process is this one
+    export.write_model(model, directory)
+
+    class Killed(BaseException):
+        pass
+
+    def dying(step, after):
+        def call(*arguments):
+            if after:
+                step(*arguments)
+            raise Killed
+
+        return call
+
+    for name in ('place_folder', '_exchange'):
+        for after in (False, True):
+            with monkeypatch.context() as patch:
+                patch.setattr(atomic, name, dying(getattr(atomic, name), after))
+                patch.setattr(atomic.shutil, 'rmtree', lambda *arguments, **named: None)
+                with pytest.raises(Killed):
+                    export.write_model(model, directory, overwrite=True)
+            load_model(directory)
+    export.write_model(model, directory, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['.model.old', '.model.tmp', 'model']
+
+
+def test_what_is_no_number_is_null(exported, tmp_path):
+    """model.json is JSON: a metric that is NaN is written as null."""
+    from astro_gan import export
+
+    export._write_description(tmp_path, {'metrics': {'psnr_y': float('nan'), 'all': [1.5, float('inf')]}})
+    assert json.loads((tmp_path / 'model.json').read_text()) == {'metrics': {'psnr_y': None, 'all': [1.5, None]}}
+
+
 @pytest.mark.parametrize(
     ('before', 'after'),
     [

@@ -187,7 +187,7 @@ FUNCTIONS = {
     'last rows': lambda x: jax.lax.slice_in_dim(x[:, :, : x.shape[2] % 4 + 1], x.shape[1] // 2, None, axis=1),
     'repeats': lambda x: jnp.broadcast_to(x[:, :, None], (*x.shape[:2], 2, *x.shape[2:])).reshape(x.shape[0], -1, 6),
     'dilated groups': lambda x: jax.lax.conv_general_dilated(
-        x, jnp.ones((3, 3, 1, 6)) * jnp.arange(6.0), (1, 2), ((0, 1), (2, 3)), rhs_dilation=(1, 2),
+        x, jnp.broadcast_to(jnp.arange(6.0), (3, 3, 1, 6)), (1, 2), ((0, 1), (2, 3)), rhs_dilation=(1, 2),
         dimension_numbers=('NHWC', 'HWIO', 'NHWC'), feature_group_count=3,
     ),
     'a whole number': lambda x: x + jnp.float32(jnp.asarray(2, jnp.int32)) + (x > 0.5),

@@ -126,3 +126,44 @@ def test_bicubic_reaches_the_published_psnr(real_data, name, published):
     paths = sorted((real_data / 'benchmarks' / name).glob('*.png'))
     values = [measure(np.asarray(Image.open(path).convert('RGB'), np.float32)[None] / 255) for path in paths]
     assert abs(np.mean(values) - published) < 0.1
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (lambda p, t: (p[:, :9], t), 'differ in shape'),
+        (lambda p, t: (p[..., :1], t[..., :1]), r'have shape \[N, H, W, 3\], not'),
+        (lambda p, t: (p[0], t[0]), r'have shape \[N, H, W, 3\], not'),
+        (lambda p, t: ((255 * p).astype(np.uint8), t), r'the prediction is uint8, and has to be floats in \[0, 1\]'),
+        (lambda p, t: (255 * p, 255 * t), r'the prediction has values from 0 to 255, and has to be in \[0, 1\]'),
+        (lambda p, t: (p, 2 * t - 1), r'the truth has values from -1 to 1, and has to be'),
+    ],
+)
+@pytest.mark.parametrize('function', ['image_metrics', 'colour_metrics', 'report_formulas'])
+def test_what_is_no_pair_of_pictures_is_refused(pair, function, change, message):
+    """8-bit values, values of -1..1, other shapes: numbers that nobody would question come out otherwise."""
+    options = {'border': 0, 'lpips_params': load_lpips()} if function == 'image_metrics' else {}
+    extremes = np.zeros((1, 64, 64, 3), np.float32)
+    extremes[:, :32] = 1
+    with pytest.raises(ValueError, match=message):
+        getattr(metrics, function)(*change(extremes, extremes), **options)
+    prediction, truth = change(*pair)
+    if prediction.dtype == np.uint8 or prediction.shape != pair[0].shape:  # within jit too, where values are not known
+        with pytest.raises(ValueError, match=message):
+            jax.eval_shape(lambda p, t: getattr(metrics, function)(p, t, **options), prediction, truth)
+
+
+def test_nan_is_measured_as_nan(pair):
+    """A network that diverges has no valid score, and is not refused."""
+    prediction, truth = (array.copy() for array in pair)
+    prediction[0, 0, 0, 0] = np.nan
+    score = metrics.psnr(prediction, truth)
+    assert np.isnan(score[0])
+    assert np.isfinite(score[1])
+
+
+def test_ssim_needs_its_window():
+    """Pictures smaller than 11 pixels have no window; dm_pix would fail with shapes."""
+    small = np.zeros((1, 10, 40, 1), np.float32)
+    with pytest.raises(ValueError, match='SSIM needs 11 x 11'):
+        metrics.ssim(small, small)

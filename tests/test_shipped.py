@@ -10,6 +10,7 @@ import pytest
 from astro_gan import fidelity, images
 from astro_gan.color import luma, rgb_to_lab
 from astro_gan.inference.choose import choose_model
+from astro_gan.inference.exported import read_description, read_networks
 from astro_gan.model import SHIPPED, load_model, shipped_models
 
 MODELS = sorted(shipped_models())
@@ -35,6 +36,7 @@ def test_every_model_has_its_card_and_its_story(name):
     assert description['weights']['dtype'] == 'float16'
     assert {'config', 'checkpoint', 'metrics', 'training_data', 'licence'} <= description.keys()
     assert sorted(p.name for p in (SHIPPED / name).iterdir()) == ['README.md', 'model.json', 'weights.safetensors']
+    read_networks(SHIPPED / name, read_description(SHIPPED / name))  # weights and description belong together
     # Nobody's folders.
     assert not re.search(r'"/|/home/|/tmp/', json.dumps(description['config']))
 

@@ -118,7 +118,7 @@ def test_critic_step_leaves_the_generator_alone():
 
 def test_gradient_penalty_of_a_linear_critic():
     """For critic(x) = <w, x> the penalty is (|w| - 1)^2, the norm taken over the whole sample."""
-    weight = np.random.default_rng(0).normal(size=(4, 4, 3)).astype(np.float32)
+    weight = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype(np.float32)
     real, fake = (np.random.default_rng(i).random((5, 4, 4, 3), np.float32) for i in (1, 2))
     penalty = gradient_penalty(lambda x: (x * weight).sum((1, 2, 3)), jax.random.key(0), real, fake)
     np.testing.assert_allclose(penalty, (np.linalg.norm(weight) - 1) ** 2, rtol=1e-4)

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import os
 import sys
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -245,24 +244,21 @@ def _unless_deaf(show: Callable[..., Any]) -> Callable[..., Any]:
 def use_compilation_cache() -> None:
     """Keep compiled networks for the next start, unless the user has said where or that none is wanted.
 
-    Where that cannot be, one line says so, and it works without. A damaged entry is passed over.
+    Where that cannot be, one line says so, and it works without.
     """
-    import jax
+    from pathlib import Path
 
+    from astro_gan.inference import compiled
+
+    # As JAX itself puts it, a damaged entry in a folder of the user's takes half a page.
     warnings.filterwarnings('ignore', r'Error (reading|writing) persistent compilation cache', UserWarning)
     if 'JAX_COMPILATION_CACHE_DIR' in os.environ:
         return
-    base = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
-    folder = os.path.join(base, 'astro_gan', 'jax')
+    folder = Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'), 'astro_gan', 'compiled')
     try:
-        if not os.path.isabs(folder):
+        if not folder.is_absolute():
             raise OSError('there is no home folder')
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        compiled.keep_in(folder)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         _note(f'note: compiled networks are not kept for the next start: {folder}: {reason}')
-        return
-    jax.config.update('jax_compilation_cache_dir', folder)
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)

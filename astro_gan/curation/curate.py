@@ -138,7 +138,7 @@ def _fill(
         'refused': dict(sorted(Counter(one.refusal.reason for one in found if one.refusal).items())),
         'refused_tiles': dict(sorted(Counter(r['reason'] for r in refused if r['reason'].startswith('tile:')).items())),
     }
-    (partial / 'curate.json').write_text(json.dumps(summary, indent=2) + '\n')
+    (partial / 'curate.json').write_text(json.dumps(summary, indent=2, allow_nan=False) + '\n')
     _write_sheet(partial, found, group_of, split_of, tiles)
     return summary
 

@@ -294,14 +294,19 @@ def _data_dir(given: str | os.PathLike[str] | None) -> Path:
 def _is_plain(encoded: bytes) -> bool:
     """Whether all decoders agree on it: upright 8-bit RGB in JPEG or PNG, one frame, nothing transparent."""
     image: Image.Image
-    if encoded.startswith(b'\xff\xd8\xff'):
-        image = JpegImagePlugin.JpegImageFile(io.BytesIO(encoded))
-    elif encoded.startswith(b'\x89PNG') and encoded[24] == 8:  # the bit depth (PNG specification, 11.2.2)
-        image = PngImagePlugin.PngImageFile(io.BytesIO(encoded))
-    else:
+    try:
+        if encoded.startswith(b'\xff\xd8\xff'):
+            image = JpegImagePlugin.JpegImageFile(io.BytesIO(encoded))
+        elif encoded.startswith(b'\x89PNG') and encoded[24] == 8:  # the bit depth (PNG specification, 11.2.2)
+            image = PngImagePlugin.PngImageFile(io.BytesIO(encoded))
+        else:
+            return False
+        upright = image.getexif().get(0x0112, 1) == 1
+    except Exception:  # a decoder that stumbles over what ours passes over, a text with a wrong checksum
         return False
-    upright = image.getexif().get(0x0112, 1) == 1
-    return image.mode == 'RGB' and upright and 'transparency' not in image.info and getattr(image, 'n_frames', 1) == 1
+    odd = 'transparency' in image.info or getattr(image, 'n_frames', 1) > 1
+    gamma = abs(image.info.get('gamma', 0.45455) - 0.45455) > 0.005  # ours applies it
+    return image.mode == 'RGB' and upright and not odd and not gamma
 
 
 def _png(pixels: np.ndarray) -> bytes:

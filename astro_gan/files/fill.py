@@ -16,7 +16,7 @@ import numpy as np
 # distance of the last value before the gap. Below the sky nothing real is bright, so less will do where a value is
 # negative and repeats exactly.
 _FAR, _FAR_GAP = 1e5, 1e3
-_FAR_BELOW, _BELOW_GAP = 100.0, 10.0
+_FAR_BELOW, _BELOW_GAP = 30.0, 5.0
 _MOST = 100_000  # distinct values: more than this beyond the limits are data of a kind of their own
 
 

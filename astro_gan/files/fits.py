@@ -7,7 +7,10 @@ file's order of rows: the first row is the bottom of the picture on the sky.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -34,8 +37,8 @@ __all__ = [
     'write_frame',
 ]
 
-# Largest image that is converted in memory (2 GiB as float32). Plain float images are mapped: they have no limit.
-MAXIMUM_PIXELS = 1 << 29
+# Values that are converted in memory; more go to a temporary file. Plain float images are mapped where they lie.
+IN_MEMORY = 1 << 26
 _CHUNK_BYTES = 4 << 20
 # Flags of the data quality arrays of Hubble's ACS and WFC3 whose pixels hold no usable measurement (STScI, "ACS Data
 # Quality Flags"; WFC3 Data Handbook, the same bits): 1 and 2 lost or filled, 4 bad detector pixel, 8 masked or deviant
@@ -87,6 +90,7 @@ def read_frame(
         open_file(path) as (file, name),
         fits_open.explained(name) as noted,
         fits_open.unpacked(file) as source,
+        contextlib.ExitStack() as stack,
     ):
         size = os.fstat(source.fileno()).st_size
         hdus, units = fits_open.extensions(source)
@@ -99,7 +103,7 @@ def read_frame(
             notes += _check_sums(source, units[index], label_of(index, hdus[index]), ignore_checksum)
         planes = []
         for index in chosen:
-            data, chunks = _pixels(hdus[index], label_of(index, hdus[index]), source, size)
+            data, chunks = _pixels(hdus[index], label_of(index, hdus[index]), source, size, stack)
             blank = hdus[index].header.get('BLANK') if hdus[index].header['BITPIX'] < 0 else None
             data, lines = without_fills(data, blank=_number(blank), chunks=chunks)
             planes.append(np.moveaxis(data, -1, 0) if fits_open.colors_last(hdus[index]) else data)
@@ -147,7 +151,9 @@ def _check_sums(source: BinaryIO, unit: Unit, label: str, ignore: bool) -> list[
     return []
 
 
-def _pixels(hdu: Any, label: str, source: BinaryIO, size: int) -> tuple[np.ndarray, Chunks | None]:
+def _pixels(
+    hdu: Any, label: str, source: BinaryIO, size: int, stack: contextlib.ExitStack
+) -> tuple[np.ndarray, Chunks | None]:
     """The image `[H, W]`, `[3, H, W]` or `[H, W, 3]`, mapped where it is plain, else float32, and a way through it."""
     _check_extent(hdu, label, size)
     shape = _shape(hdu)
@@ -157,16 +163,29 @@ def _pixels(hdu: Any, label: str, source: BinaryIO, size: int) -> tuple[np.ndarr
         dtype, start = np.dtype(f'>f{-header["BITPIX"] // 8}'), hdu.fileinfo()['datLoc']
         # Copy on write: only pixels that turn out to hold no number are written.
         return np.memmap(source, dtype, 'c', start, shape), lambda: _stored(source, dtype, start, shape)
-    if np.prod(shape) > MAXIMUM_PIXELS:
-        raise Refused(
-            f'extension {label} has {size_text(hdu.shape)} pixels, more than the {MAXIMUM_PIXELS / 1e6:.0f} million '
-            'that are converted in memory; uncompressed float images of any size are read'
-        )
-    data = np.empty(shape, np.float32)
-    with np.errstate(over='ignore', invalid='ignore'):
-        for rows, values in _chunks(hdu):
-            data[rows] = values
+    # More digits than float32 has, which a background on a pedestal of millions needs.
+    dtype = np.dtype(np.float64 if header['BITPIX'] > 16 or abs(header.get('BZERO', 0)) > 1e6 else np.float32)
+    if int(np.prod(shape, dtype=object)) > IN_MEMORY:
+        return _on_disk(hdu, shape, dtype, stack)
+    data = np.empty(shape, dtype)
+    for rows, values in _chunks(hdu):
+        data[rows] = values
     return data, None
+
+
+def _on_disk(
+    hdu: Any, shape: tuple[int, ...], dtype: np.dtype, stack: contextlib.ExitStack
+) -> tuple[np.ndarray, Chunks]:
+    """A large image converted to a temporary file that is there as long as the array is, and a way through it."""
+    size = int(np.prod(shape)) * dtype.itemsize
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if size > free:
+        raise Refused(f'{size / 1e9:.1f} GB are needed in {tempfile.gettempdir()}, and {free / 1e9:.1f} GB are free')
+    file = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+    file.truncate(size)
+    for rows, values in _chunks(hdu):  # mapped anew each time: what is mapped counts as memory
+        np.memmap(file, dtype, 'r+', 0, shape)[rows] = values
+    return np.memmap(file, dtype, 'c', 0, shape), lambda: _stored(file, dtype, 0, shape)
 
 
 def _shape(hdu: Any) -> tuple[int, ...]:

@@ -21,8 +21,8 @@ Chunks = Callable[[], Iterator[np.ndarray]]
 class Frame:
     """One image with data values.
 
-    `data` `[H, W]`, or `[3, H, W]` for red, green and blue: plain floats are a map of the file, in its byte order, so
-    convert the windows taken from it, `np.asarray(data[..., rows, columns], np.float32)`; otherwise float32 in memory.
+    `data` `[H, W]`, or `[3, H, W]` for red, green and blue: floats of 32 or 64 bits, where they are large a map of a
+    file, in its byte order, so convert the windows taken from it, `np.asarray(data[..., rows, columns], np.float32)`.
     Rows in FITS order: the first is the bottom of the picture, unless the header says `ROWORDER = 'TOP-DOWN'`. Pixels
     without a number are NaN.
     `bad`: bool `[H, W]`, pixels flagged by the file's data quality extension, None where there are none. Pixels that
@@ -66,11 +66,13 @@ def without_fills(
     """Data with NaN where a value stands for "no number" (see `fill`), and a line that says how many.
 
     Args:
-        data: of any shape; changed in place.
+        data: of any shape; changed in place where its rows lie one after the other.
         blank: the header's BLANK.
         chunks: gives all values, some rows `[n, W]` at a time, for data that should not be touched in passing (a map of
             a file counts as memory once it has been). None: from `data`.
     """
+    if not data.flags.c_contiguous:  # its rows would be copies
+        data = np.array(data, order='C')
     rows = data.reshape(-1, data.shape[-1])
     chunks = chunks or (lambda: row_chunks(rows))
     step = max(1, math.ceil(math.sqrt(data.size / _SAMPLE)))

@@ -19,7 +19,7 @@ _NEEDED = {1: (b'kTRC',), 3: (b'rTRC', b'gTRC', b'bTRC', b'rXYZ', b'gXYZ', b'bXY
 
 def fits(profile: bytes, channels: int) -> bool:
     """Whether it is the profile of a picture with so many channels, and says what their levels mean."""
-    if profile[16:20] != SPACES[channels] or profile[36:40] != b'acsp':
+    if profile[16:20] != SPACES.get(channels) or profile[36:40] != b'acsp':
         return False
     names = {name for name, _ in _tags(profile)}
     return _TABLES in names or (channels in _NEEDED and names.issuperset(_NEEDED[channels]))
@@ -35,10 +35,16 @@ def light_of_levels(profile: bytes, channels: int) -> list[np.ndarray] | None:
         return None
     curves = [_curve(tags[name]) for name in _NEEDED[channels][:channels]]
     if channels == 1:
-        return curves
+        return [_light_of_lightness(curves[0])] if profile[20:24] == b'Lab ' else curves
     primaries = [np.frombuffer(tags[name], '>i4', 3, 8) / 65536 for name in _NEEDED[3][3:]]
     weights = np.array(primaries) @ D50_TO_D65
     return [curve * weight for curve, weight in zip(curves, weights / weights.sum(), strict=True)]
+
+
+def _light_of_lightness(lightness: np.ndarray) -> np.ndarray:
+    """Y of L*, both from 0 to 1 (CIE 1976)."""
+    root = (100 * lightness + 16) / 116
+    return np.where(lightness > 0.08, root**3, 100 * lightness / 903.3)
 
 
 def _tags(profile: bytes) -> list[tuple[bytes, bytes]]:

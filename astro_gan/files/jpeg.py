@@ -95,21 +95,20 @@ def _scan(data: bytes) -> int:
 def _blanked(data: bytes) -> bool:
     """Whether codes of a baseline JPEG were replaced by zeros.
 
-    Zero bits are codes too: of each Huffman table, the first symbol. If those are "no change" and "end of block" they
-    stand for flat colour; anything else would be blocks of one and the same improbable pattern.
+    Zero bits are codes too: of each Huffman table, the first symbol. Where that is "end of block" they stand for flat
+    colour or a ramp; elsewhere for blocks of one and the same improbable pattern.
     """
     start = _scan(data)
     if data.find(_LONG_RUN, start) < 0:
         return False
-    end = data.find(_EOI, start)
     baseline, firsts = False, []
-    for marker, first, last in _segments(data):
+    for marker, place, last in _segments(data):
         baseline |= marker in (0xC0, 0xC1)
-        while marker == 0xC4 and first + 17 < last:  # several tables may share a segment
-            symbols = sum(data[first + 1 : first + 17])
-            firsts.append(data[first + 17])
-            first += 17 + symbols
+        while marker == 0xC4 and place + 17 < last:  # several tables may share a segment
+            if data[place] & 0x10:  # of what is not the mean of a block
+                firsts.append(data[place + 17])
+            place += 17 + sum(data[place + 1 : place + 17])
+    end = data.find(_EOI, start)
     run = data.find(_LONG_RUN, start, end if end >= 0 else len(data))
-    # Padding after the last code is not between codes.
-    inside = run >= 0 and len(data[run:end].strip(b'\0')) > 0
-    return baseline and inside and any(firsts)
+    padding = run < 0 or not data[run:end].strip(b'\0')  # after the last code
+    return baseline and any(firsts) and not padding

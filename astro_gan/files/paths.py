@@ -115,6 +115,11 @@ def regular_files(
 
 
 def files_below(root: Path, start: str = '') -> list[str]:
-    """Sorted relative paths of what could be a picture, searched recursively; hidden files are passed over."""
-    found = (Path(start, name).as_posix() for name in regular_files(root / start))
-    return sorted(name for name in found if Path(name).suffix.lower() not in _NOT_PICTURES)
+    """Sorted relative paths of what could be a picture, searched recursively; hidden files are passed over.
+
+    What is neither file nor folder is among them: whoever reads them says why it cannot be used, and counts it.
+    """
+    others: list[str] = []
+    found = [*regular_files(root / start, passed=others.append)]
+    found += [os.path.relpath(path, root / start) for path in others]
+    return sorted(Path(start, name).as_posix() for name in found if Path(name).suffix.lower() not in _NOT_PICTURES)

@@ -94,12 +94,14 @@ def decode(file: BinaryIO, place: bytes | None, kind: str, check_size: CheckSize
         opened = _open_bmp(file, check_size)
     elif kind == 'png':
         header = png.read(file)
+        opened = _open(file, place, kind, check_size, header.frames)
         gamma = header.gamma
-        opened = _open(file, place, kind, header.has_resolution, header.frames, check_size)
+        if header.has_resolution:
+            opened = opened._replace(resolution=(opened.image.xres, opened.image.yres))
         if header.primaries:
             opened.notes.append('its primaries (cHRM) are not those of sRGB, and were taken for them')
     else:
-        opened = _open(file, place, kind, None, None, check_size)
+        opened = _open(file, place, kind, check_size)
     if kind == 'jpg':
         file.seek(0)
         jpeg.check(file.read())
@@ -120,23 +122,16 @@ def decode(file: BinaryIO, place: bytes | None, kind: str, check_size: CheckSize
     return Decoded(kind, pixels, alpha, opened.image, profile, opened.resolution, notes)
 
 
-def _open(
-    file: BinaryIO,
-    place: bytes | None,
-    kind: str,
-    says_resolution: bool | None,
-    frames: int | None,
-    check_size: CheckSize,
-) -> Opened:
-    """A kind that libvips reads by itself; what it cannot tell of a PNG is given."""
+def _open(file: BinaryIO, place: bytes | None, kind: str, check_size: CheckSize, frames: int = 1) -> Opened:
+    """A kind that libvips reads by itself; it does not count the `frames` of a PNG."""
     image = _load(file, place, kind)
     check_size(image.height, image.width)
     has_alpha = image.bands in (2, 4) and image.interpretation != 'cmyk'
-    if says_resolution is None:  # libvips fills in 72 dpi where a file does not say
-        says_resolution = bool(image.get_typeof('resolution-unit'))
-    frames = frames or _field(image, 'n-pages', 1)
+    # libvips fills in 72 dpi where a file does not say.
+    resolution = (image.xres, image.yres) if image.get_typeof('resolution-unit') else None
+    frames = max(frames, _field(image, 'n-pages', 1))
     notes = [f'an animation; the first of {frames} frames was taken'] if frames > 1 else []
-    return Opened(image, has_alpha, (image.xres, image.yres) if says_resolution else None, notes)
+    return Opened(image, has_alpha, resolution, notes)
 
 
 def _open_bmp(file: BinaryIO, check_size: CheckSize) -> Opened:

@@ -7,7 +7,6 @@ import os
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from astro_gan.errors import UserError
 from astro_gan.files import light, tiff
@@ -103,6 +102,8 @@ def _filled(pixels: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """Pixels `[H, W, C]` with the nearest colour that is not hidden `[H, W]`, up to `_REACH` away."""
     if not hidden.any() or hidden.all():
         return pixels
+    from scipy import ndimage  # a quarter of a second, which most pictures do not need
+
     distance, (y, x) = ndimage.distance_transform_edt(hidden, return_indices=True)
     return np.where((distance <= _REACH)[..., None], pixels[y, x], pixels)
 

@@ -62,7 +62,7 @@ def read(file: BinaryIO) -> Header:
     return Header(
         gamma=gamma if gamma and not told and abs(gamma - _SRGB_GAMMA) > 0.005 else None,
         primaries=not told and bool(np.abs(np.subtract(primaries, _SRGB_PRIMARIES)).max() > 300),
-        has_resolution=b'pHYs' in small,
+        has_resolution=small.get(b'pHYs', b'')[8:] == b'\1',  # else only the shape of a pixel
         frames=int.from_bytes(small.get(b'acTL', b'')[:4], 'big') or 1,
     )
 

@@ -10,6 +10,8 @@ from astro_gan.errors import UserError
 # What decoders raise when the parts of a file contradict each other: their words are about their own code.
 _CONFUSED = (TypeError, AttributeError, LookupError, AssertionError, ArithmeticError, RecursionError)
 
+_MACHINE = ('No space left', 'Too many open files', 'Cannot allocate')  # not the file's fault
+
 
 def reason_of(error: Exception) -> str:
     """What a decoder's error says of the file, in one line."""
@@ -30,5 +32,8 @@ def explained(name: str) -> Iterator[None]:
         raise
     except Exception as error:  # decoders raise nearly every type on hostile files
         reason = reason_of(error)
-        what = 'not supported' if 'nsupported' in reason or 'not supported' in reason else 'damaged picture'
+        if any(fault in reason for fault in _MACHINE):
+            raise OSError(f'{name}: cannot be decoded here ({reason})') from error
+        unsupported = 'not supported' in reason or 'Unsupported JPEG' in reason
+        what = 'not supported' if unsupported else 'damaged picture'
         raise UserError(f'{name}: {what} ({reason})') from error

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 from astropy.io import fits
 
+from astro_gan import extras
 from astro_gan.errors import UserError
 from astro_gan.files.fits_writer import STRUCTURE, readable_cards
 from astro_gan.files.frame import Frame, check_pixels, display_note, within_display, without_fills
@@ -31,7 +32,8 @@ _FORMATS = {'UInt8': 'u1', 'UInt16': 'u2', 'UInt32': 'u4', 'Float32': 'f4', 'Flo
 def read_xisf(path: str | os.PathLike[str], *, hdu: str | None = None, maximum_pixels: int | None = None) -> Frame:
     """Read an image of a monolithic XISF file; its first row on top becomes the frame's last.
 
-    Integers become [0, 1]. FITS keywords become the header: PixInsight counts their coordinates from the bottom.
+    Integers become [0, 1]. FITS keywords become the header: their coordinates count from the bottom, as FITS does
+    (PixInsight's WCSmetadata.jsh: y = height + 1/2 - y of FITS).
 
     Args:
         path: the file.
@@ -172,8 +174,8 @@ def _decompressed(method: str, data: bytes, size: int) -> bytes:
 
             with zstandard.ZstdDecompressor().stream_reader(data) as stream:
                 return stream.read(size)
-    except ImportError:
-        raise UserError(f"compressed by {method}: needs pip install 'astro_gan[xisf]'") from None
+    except ModuleNotFoundError as error:
+        raise UserError(extras.explain(f'compressed by {method}: reading it', error)) from None
     raise UserError(f'compressed by {method}; zlib, lz4, lz4hc and zstd are read')
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import shlex
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from astro_gan.errors import UserError
+from astro_gan.files import atomic
 from astro_gan.inference.choose import choose_model
 from astro_gan.inference.files import FAILED, Settings, apply_file, remove_stale
 
@@ -77,7 +77,9 @@ def run(
     names = [os.path.abspath(name) if os.path.isdir(name) else name for name in names]
     pairs = [(os.path.abspath(source), os.path.abspath(target)) for source, target in jobs]
     # Beside the outputs, where every worker can write.
-    folder = tempfile.mkdtemp(prefix='.beam-', dir=os.path.commonpath([os.path.dirname(target) for _, target in pairs]))
+    common = os.path.commonpath([os.path.dirname(target) for _, target in pairs])
+    folder = atomic.temporary_path(Path(common, 'beam'))
+    folder.mkdir()
     try:
         flags = [f'--runner={runner}', *shlex.split(options)]
         with beam.Pipeline(options=PipelineOptions(flags)) as pipeline:
@@ -87,8 +89,8 @@ def run(
                 | 'spread' >> beam.Reshuffle()
                 | 'apply' >> beam.ParDo(ApplyModel(command, names, factor, settings))
             )
-            lines | 'results' >> beam.io.WriteToText(os.path.join(folder, 'results'))
-        texts = [path.read_text() for path in sorted(Path(folder).glob('results*'))]
+            lines | 'results' >> beam.io.WriteToText(str(folder / 'results'))
+        texts = [path.read_text() for path in sorted(folder.glob('results*'))]
         results = [json.loads(line) for text in texts for line in text.splitlines()]
     finally:
         shutil.rmtree(folder, ignore_errors=True)

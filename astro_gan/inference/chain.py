@@ -28,9 +28,9 @@ def join(models: Sequence[Model], name: str = '') -> Model:
     networks = tuple(network for model in models for network in model.networks)
     names = '+'.join(model.name for model in models)
     if len(networks) < 2 or any(network.colorizes for network in networks[1:]):
-        raise UserError(f'{names}: a chain is super-resolution models, or one colorizer and then such models')
+        raise UserError(f'{names}: a chain is super-resolution models, or one colorizer followed by such models')
     parts = [{key: network.description[key] for key in _OF_PARTS if key in network.description} for network in networks]
-    weights = [model.description['weights'] for model in models]
+    weights = [model.description['weights'] for model in models if 'weights' in model.description]
     description = {
         'task': 'enhance' if networks[0].colorizes else 'super_resolution',
         'name': name or names,
@@ -38,6 +38,6 @@ def join(models: Sequence[Model], name: str = '') -> Model:
         'input': networks[0].description['input'],
         'output': networks[-1].description.get('output', {'channels': 3}),
         'parts': parts,
-        'weights': {'sha256': '+'.join(str(own.get('sha256')) for own in weights), 'parts': weights},
+        'weights': {'sha256': '+'.join(own['sha256'] for own in weights if 'sha256' in own), 'parts': weights},
     }
     return Model(description, networks)

@@ -9,7 +9,7 @@ from astro_gan.errors import UserError
 from astro_gan.inference.chain import join
 from astro_gan.model import Model, load_model, shipped_models
 
-COLORIZER = 'colorize_lab'
+COLORIZER = 'colorize'
 UPSCALER = 'wdsr_x{factor}'
 _STEPS = (4, 3, 2)  # factors of single networks, in the order in which a larger factor is taken apart
 

@@ -18,9 +18,10 @@ from astro_gan.errors import UserError
 from astro_gan.files.paths import open_file, printable
 from astro_gan.inference.network import Network
 from astro_gan.models import make_generator
+from astro_gan.noise_units import CONDITIONS
 
 FORMAT = 1
-TASKS = ('super_resolution', 'colorization', 'enhance')
+TASKS = ('super_resolution', 'colorization', 'frames', 'enhance')
 _LARGEST_WEIGHTS = 2**31  # bytes of a weights file that is read
 _LARGEST_DESCRIPTION = 2**24  # bytes of a model.json that is read
 # Of what a description may say of a network: nothing in this package comes near, and more keeps a computer busy.
@@ -52,6 +53,8 @@ def read_description(directory: Path) -> dict[str, Any]:
                 _check_part(part, own=True)
             if any(part['task'] == 'colorization' for part in parts[1:]):
                 raise ValueError('a chain with a colorizer that is not its first network')
+            if any(part['task'] == 'frames' for part in parts):
+                raise ValueError('a chain with a network for frames, which is none of pictures')
             if description['factor'] != math.prod(part['factor'] for part in parts):
                 raise ValueError(f'factor {description["factor"]} is not that of its networks together')
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -71,7 +74,7 @@ def _check_part(part: dict[str, Any], *, own: bool) -> None:
     if part.get('guides', 0) not in (0, guides.PLANES):
         raise ValueError(f'guides {str(part["guides"])[:40]}: this version knows {guides.PLANES}')
     if own:
-        if part['task'] not in TASKS[:2]:
+        if part['task'] not in TASKS[:3]:
             raise ValueError(f'task {part["task"]!r} is that of no single network')
         numbers |= {'channels': part['input']['channels'], 'smallest': part['input'].get('smallest', 1)}
         dict(part['generator']['fields'], name=part['generator']['name'])
@@ -80,8 +83,11 @@ def _check_part(part: dict[str, Any], *, own: bool) -> None:
             raise ValueError(f'{name} {str(value)[:40]} is no whole number from 1 to {_LARGEST.get(name, 3)}')
 
 
-def read_networks(directory: Path, description: dict[str, Any]) -> tuple[Network, ...]:
+def read_networks(directory: Path, description: dict[str, Any], *, check: bool = True) -> tuple[Network, ...]:
     """The networks that a description tells of, with the weights beside it.
+
+    Args:
+        check: whether description and weights belong together; it takes a third of a second.
 
     Raises:
         UserError: files are missing, damaged, or do not belong together.
@@ -89,10 +95,11 @@ def read_networks(directory: Path, description: dict[str, Any]) -> tuple[Network
     path, where = printable(directory / 'weights.safetensors'), printable(directory / 'model.json')
     variables = _read_weights(directory / 'weights.safetensors', description['weights']['sha256'])
     if not is_chain(description):
-        return (make_network(description, variables, where),)
+        return (make_network(description, variables, where, check=check),)
     if set(variables) != {str(index) for index in range(len(description['parts']))}:
         raise UserError(f'{path}: not the weights of {len(description["parts"])} networks, of which model.json tells')
-    return tuple(make_network(part, variables[str(index)], where) for index, part in enumerate(description['parts']))
+    parts = enumerate(description['parts'])
+    return tuple(make_network(part, variables[str(index)], where, check=check) for index, part in parts)
 
 
 def _read_weights(path: Path, digest: str) -> dict[str, Any]:
@@ -121,13 +128,15 @@ def _read_weights(path: Path, digest: str) -> dict[str, Any]:
     return tree
 
 
-def make_network(description: dict[str, Any], variables: dict[str, Any], where: str) -> Network:
+def make_network(description: dict[str, Any], variables: dict[str, Any], where: str, *, check: bool = True) -> Network:
     """A network of its description and its tensors.
 
     Raises:
         UserError: no such network can be made, or the tensors are another's; one line that begins with `where`.
     """
     name, factor, fields = description['generator']['name'], description['factor'], description['generator']['fields']
+    if not check:
+        return Network(description, make_generator(name, **fields), variables)
     found = {path: value.shape for path, value in flax.traverse_util.flatten_dict(variables, sep='/').items()}
     try:
         # A network of so many blocks or stages has more tensors; making one for nothing can take hours.
@@ -143,6 +152,8 @@ def make_network(description: dict[str, Any], variables: dict[str, Any], where: 
         )
         colorizes = description['task'] == 'colorization'
         channels = (1 + description.get('guides', 0), colorization.CHANNELS[fields['space']]) if colorizes else (3, 3)
+        if description['task'] == 'frames':
+            channels = (1 + CONDITIONS, 1)
         if (image.shape[-1], *output.shape[1:]) != (channels[0], factor * size, factor * size, channels[1]):
             raise ValueError(f'{image.shape} becomes {output.shape}, which is not factor {factor} of this task')
     except Exception as error:  # whatever a module makes of fields that are no fields

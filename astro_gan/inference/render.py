@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
@@ -21,6 +22,7 @@ from astro_gan.color import fit_gamut, lab_to_rgb, lightness
 from astro_gan.errors import UserError
 from astro_gan.guides import lightness_of
 from astro_gan.inference import tiling
+from astro_gan.inference.compiled import load_or_compile
 from astro_gan.inference.guesses import guess
 from astro_gan.inference.guides import Guides, exactly, planes
 from astro_gan.inference.network import Network
@@ -222,7 +224,7 @@ def _slice(pixels: np.ndarray, top: int, left: int, height: int, width: int) -> 
 
 @functools.lru_cache(maxsize=4)
 def _chroma_network(network: Network) -> tuple[tiling.Apply, int]:
-    apply, batch = tiling.on_devices(network.chroma, network.variables)
+    apply, batch = tiling.on_devices(network.chroma, network.variables, _key('chroma', network))
     multiple = network.generator.multiple
 
     def padded(images: np.ndarray) -> np.ndarray:
@@ -237,7 +239,15 @@ def _chroma_network(network: Network) -> tuple[tiling.Apply, int]:
 @functools.lru_cache(maxsize=4)
 def _enlarging_networks(networks: tuple[Network, ...], channels: int) -> tuple[tiling.Apply, int]:
     forward = functools.partial(_enlarge, tuple(network.forward for network in networks), channels)
-    return tiling.on_devices(forward, [network.variables for network in networks])
+    return tiling.on_devices(
+        forward, [network.variables for network in networks], _key(f'enlarge {channels}', *networks)
+    )
+
+
+def _key(what: str, *networks: Network) -> str:
+    """All that decides what is compiled for networks; their weights do not."""
+    parts = [[network.description[key] for key in ('task', 'factor', 'generator')] for network in networks]
+    return f'{what} {json.dumps(parts, sort_keys=True, default=str)}'
 
 
 def reduced(source: Source, height: int, width: int) -> np.ndarray:
@@ -295,11 +305,16 @@ def _read_colour(source: Source, chroma: tiling.Read, top: int, left: int, heigh
         stop = min(start + _POINTS, len(points))
         inputs = (points[start:stop], ab.reshape(-1, 2)[start:stop])
         filled = [np.pad(x, ((0, _POINTS - len(x)), (0, 0))) for x in inputs]
-        output[start:stop] = np.asarray(_compose(*filled))[: stop - start]
+        output[start:stop] = np.asarray(_composer()(*filled))[: stop - start]
     return output.reshape(height, width, 3)
 
 
-@jax.jit
+@functools.cache
+def _composer() -> Callable[..., jax.Array]:
+    points = [jax.ShapeDtypeStruct((_POINTS, channels), np.float32) for channels in (1, 2)]
+    return load_or_compile('compose', lambda: jax.jit(_compose).lower(*points), jax.local_devices()[:1])
+
+
 def _compose(gray: jax.Array, chroma: jax.Array) -> jax.Array:
     """Gray `[n, 1]` and a*b* `[n, 2]` -> RGB `[n, 3]` with the gray's lightness.
 

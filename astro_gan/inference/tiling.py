@@ -17,6 +17,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from astro_gan.inference.compiled import load_or_compile
+
 SMALLEST_TILE = 16  # where shrinking for want of memory ends
 _STRIP_BYTES = 2**28  # of a strip of output: very wide images get flatter tiles
 _MOST_SHAPES = 32  # compiled networks that are kept, ten megabytes each
@@ -71,11 +73,11 @@ def window_shape(height: int, width: int, tile: int, halo: int) -> tuple[int, in
     return side, side
 
 
-def on_devices(forward: Callable[[Any, jax.Array], jax.Array], variables: Any) -> tuple[Apply, int]:
+def on_devices(forward: Callable[[Any, jax.Array], jax.Array], variables: Any, key: str = '') -> tuple[Apply, int]:
     """A function of numpy batches that runs `forward` on all local devices, and how many images it wants at a time.
 
     Fewer images are filled up, for one shape is compiled once. What is compiled is kept here, not among the caller's
-    own functions, and goes with this one.
+    own functions, and goes with this one; with a `key`, which says what `forward` is, on disk too (`load_or_compile`).
     """
     devices = jax.local_devices()
     replicated = jax.device_put(variables, NamedSharding(Mesh(np.array(devices), 'tiles'), PartitionSpec()))
@@ -83,7 +85,9 @@ def on_devices(forward: Callable[[Any, jax.Array], jax.Array], variables: Any) -
 
     @functools.lru_cache(_MOST_SHAPES)
     def compiled(shape: tuple[int, ...]) -> Callable[[Any, np.ndarray], jax.Array]:
-        return parallel.lower(replicated, jax.ShapeDtypeStruct((len(devices), 1, *shape), np.float32)).compile()
+        image = jax.ShapeDtypeStruct((len(devices), 1, *shape), np.float32)
+        own_key = f'{key} {shape}' if key else ''
+        return load_or_compile(own_key, lambda: parallel.lower(replicated, image), devices)
 
     def apply(images: np.ndarray) -> np.ndarray:
         filled = images[np.arange(len(devices)) % len(images)].astype(np.float32, copy=False)

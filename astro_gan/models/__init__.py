@@ -13,6 +13,7 @@ from astro_gan.errors import UserError
 from astro_gan.models.backbones import insert_backbone
 from astro_gan.models.discriminators import SRGANDiscriminator
 from astro_gan.models.edsr import EDSR
+from astro_gan.models.frame_wdsr import FrameWDSR
 from astro_gan.models.guided_unet import GuidedUNet
 from astro_gan.models.lpips import load_lpips, lpips
 from astro_gan.models.msrresnet import MSRResNet
@@ -30,6 +31,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     'msrresnet': MSRResNet,
     'edsr': EDSR,
     'wdsr': WDSR,
+    'frame_wdsr': FrameWDSR,
     'unet': UNet,
     'resnet18_unet': ResNetUNet,
     'guided_unet': GuidedUNet,
@@ -46,6 +48,7 @@ __all__ = [
     'EDSR',
     'GENERATORS',
     'WDSR',
+    'FrameWDSR',
     'GuidedUNet',
     'MSRResNet',
     'PatchDiscriminator',

@@ -26,7 +26,8 @@ def imagenet_normalise(x: jax.Array) -> jax.Array:
     extra = x.shape[-1] - 3
     mean = np.array([np.mean(IMAGENET_MEAN)] * extra + [*IMAGENET_MEAN])
     std = np.array([np.mean(IMAGENET_STD)] * extra + [*IMAGENET_STD])
-    return (x - jnp.asarray(mean, x.dtype)) / jnp.asarray(std, x.dtype)
+    channels = (1,) * (x.ndim - 1) + (-1,)
+    return (x - jnp.asarray(mean, x.dtype).reshape(channels)) / jnp.asarray(std, x.dtype).reshape(channels)
 
 
 def read_tensors(path: str | Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
-"""One convolution for all models: XLA's, with two detours that matter on the CPU (jaxlib 0.10).
+"""One convolution for all models: XLA's, or matrix products where those are faster on the CPU (jaxlib 0.10).
 
-- 1x1 convolutions are matrix products: 2 to 4 times faster, and the same thing elsewhere.
+- 1x1 convolutions are matrix products: 2 to 4 times faster, and the same thing elsewhere. So are those of few pixels,
+  and small ones to few channels: `products.py`.
 - Weight gradients. XLA computes them as a convolution of `x`, its channels taken as the batch, with
   filters as large as the picture, one for each output channel. The CPU's kernel for that wants some
   16 to 64 filters: with 3 (a generator's last layer) or 256 (a sub-pixel stage) it is 2 to 4 times
@@ -16,10 +17,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from astro_gan.models.products import patch_product, pixel_product, tap_products
+
 Array = jax.Array
 Precision = lax.Precision | None
 
 FEW, MANY = 16, 64  # output channels, see above
+FEW_PIXELS, FEW_CHANNELS, FEW_TAPS = 9, 4, 16  # of the output, and of the kernel: see products.py
 
 
 def conv(
@@ -33,15 +37,22 @@ def conv(
     """Convolution with zero padding: `[N, H, W, in]`, `[k, k, in, out]` -> `[N, H', W', out]`.
 
     `padding` pixels are added on every side (as in PyTorch); None means `k // 2`. Differentiable in
-    reverse mode, any number of times (a gradient penalty needs two).
+    reverse mode, any number of times (a gradient penalty needs two). The result has the dtype of `x`.
     """
-    size = kernel.shape[0]
+    size, out = kernel.shape[0], kernel.shape[-1]
     pad = size // 2 if padding is None else padding
     if (size, stride, pad) == (1, 1, 0):
-        # Two axes: with four, the CPU transposes whole pictures for the weight gradient, ten times its cost.
-        rows = jnp.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0], precision=precision)
-        return rows.reshape(*x.shape[:-1], kernel.shape[-1])
+        return pixel_product(x, kernel[0, 0], precision)
+    height, width = ((side + 2 * pad - size) // stride + 1 for side in x.shape[1:3])
+    if isinstance(height, int) and isinstance(width, int) and height * width <= FEW_PIXELS:
+        return patch_product(_zero_pad(x, pad), kernel, stride, precision)
+    if out <= FEW_CHANNELS and size**2 <= FEW_TAPS and stride == 1:
+        return tap_products(_zero_pad(x, pad), kernel, precision).astype(x.dtype)
     return _conv(x, kernel, stride, pad, precision)
+
+
+def _zero_pad(x: Array, pixels: int) -> Array:
+    return jnp.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))
 
 
 def _xla_conv(x: Array, kernel: Array, stride: int, pad: int, precision: Precision) -> Array:

@@ -14,6 +14,7 @@ from astro_gan.models.layers import (
     back_project,
     back_projection_radius,
     bicubic_upsample,
+    per_channel,
     pixel_shuffle,
     scaled_init,
     sub_pixel_radius,
@@ -58,7 +59,7 @@ class EDSR(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         del train  # no batch statistics, no dropout
-        mean = jnp.asarray(DIV2K_MEAN, jnp.float32)
+        mean = per_channel(jnp.asarray(DIV2K_MEAN, jnp.float32))
         x = jnp.asarray(x, jnp.float32)
 
         y = head = self._conv('head')((x - mean) * 255)

@@ -14,6 +14,7 @@ import numpy as np
 
 from astro_gan.errors import UserError
 from astro_gan.models.conv import conv
+from astro_gan.models.products import up_products
 
 # torch's default for convolutions, U(-1/sqrt(fan_in), 1/sqrt(fan_in)): EDSR and WDSR started so.
 KERNEL_INIT = nn.initializers.variance_scaling(1 / 3, 'fan_in', 'uniform')
@@ -51,10 +52,38 @@ class Conv(nn.Module):
             stride=self.stride,
             padding=self.padding,
         )
-        if self.use_bias:
-            bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
-            y = y + bias.astype(self.dtype)
+        return _add_bias(self, y)
+
+
+class UpConv(nn.Module):
+    """Nearest neighbour upsampling by 2, then a 3x3 convolution: `[N, H, W, in]` -> `[N, 2 H, 2 W, features]`.
+
+    Unlike a transposed convolution with stride 2 it treats all output pixels alike: no checkerboards (Odena et al.
+    2016, "Deconvolution and Checkerboard Artifacts"). The result has dtype `dtype`.
+    """
+
+    features: int
+    use_bias: bool = True
+    dtype: Any = jnp.float32
+    kernel_init: Callable = KERNEL_INIT
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param('kernel', self.kernel_init, (3, 3, x.shape[-1], self.features), jnp.float32)
+        return _add_bias(self, up_products(x.astype(self.dtype), kernel.astype(self.dtype)).astype(self.dtype))
+
+
+def _add_bias(module: Any, y: jax.Array) -> jax.Array:
+    """`y` plus the module's learned bias, if it has one."""
+    if not module.use_bias:
         return y
+    bias = module.param('bias', nn.initializers.zeros, (module.features,), jnp.float32)
+    return y + per_channel(bias.astype(y.dtype))
+
+
+def per_channel(values: Any) -> jax.Array:
+    """`[C]` -> `[1, 1, 1, C]`, for images and kernels."""
+    return jnp.asarray(values).reshape(1, 1, 1, -1)
 
 
 class WeightNormConv(nn.Module):
@@ -79,10 +108,10 @@ class WeightNormConv(nn.Module):
         bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
         # The floor keeps a filter that is all zeros (and its gradient) finite.
         square = jnp.sum(jnp.square(kernel), axis=(0, 1, 2))
-        kernel = kernel * (scale * jax.lax.rsqrt(jnp.maximum(square, 1e-24)))
+        kernel = kernel * per_channel(scale * jax.lax.rsqrt(jnp.maximum(square, 1e-24)))
         x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
         y = conv(x, kernel, padding=self.padding, precision=self.precision)
-        return y + bias.astype(self.dtype)
+        return y + per_channel(bias.astype(self.dtype))
 
 
 class PReLU(nn.Module):
@@ -92,7 +121,7 @@ class PReLU(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         init = nn.initializers.constant(0.25)
         slope = self.param('slope', init, (x.shape[-1],), jnp.float32).astype(x.dtype)
-        return jnp.where(x >= 0, x, slope * x)
+        return jnp.where(x >= 0, x, per_channel(slope) * x)
 
 
 def batch_norm(
@@ -193,7 +222,7 @@ def bicubic_downsample(x: jax.Array, factor: int) -> jax.Array:
         size = x.shape[axis] // factor
         x = x.reshape(*x.shape[:axis], size, factor, *x.shape[axis + 1 :])
         parts = [jax.lax.slice_in_dim(x, tap, tap + size - 4, axis=axis) for tap in range(5)]
-        column = (factor, *[1] * (x.ndim - axis - 2))
+        column = (*[1] * (axis + 1), factor, *[1] * (x.ndim - axis - 2))
         products = [parts[tap] * weights[tap].reshape(column) for tap in range(5)]
         x = jnp.sum(sum(products[1:], products[0]), axis=axis + 1)
     return x

@@ -9,6 +9,7 @@ import numpy as np
 
 from astro_gan.models.backbones import WEIGHTS, read_tensors
 from astro_gan.models.conv import conv
+from astro_gan.models.layers import per_channel
 
 PACKAGED = WEIGHTS / 'lpips_alex.safetensors'
 # Of pixels in [-1, 1].
@@ -59,7 +60,7 @@ def alex_features(params, images: jax.Array) -> list[jax.Array]:
     """
     if images.ndim != 4 or images.shape[-1] != 3 or min(images.shape[1:3]) < SMALLEST:
         raise ValueError(f'LPIPS needs [N, H, W, 3] with at least {SMALLEST} x {SMALLEST} pixels, got {images.shape}')
-    x = (2 * jnp.asarray(images, jnp.float32) - 1 - jnp.asarray(SHIFT)) / jnp.asarray(SCALE)
+    x = (2 * jnp.asarray(images, jnp.float32) - 1 - per_channel(SHIFT)) / per_channel(SCALE)
     maps = []
     for index, (_, _, stride, padding, _, _) in enumerate(_CONVS):
         layer = params[f'conv{index}']
@@ -67,7 +68,7 @@ def alex_features(params, images: jax.Array) -> list[jax.Array]:
             x = nn.max_pool(x, (3, 3), (2, 2))
         # Full precision: with a GPU's default (TF32) the fourth digit of the reference is lost.
         x = conv(x, jnp.asarray(layer['kernel']), stride=stride, padding=padding, precision=jax.lax.Precision.HIGHEST)
-        x = nn.relu(x + jnp.asarray(layer['bias']))
+        x = nn.relu(x + per_channel(layer['bias']))
         maps.append(x)
     return maps
 

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from astro_gan.errors import UserError
 from astro_gan.models.backbones import imagenet_normalise
 from astro_gan.models.discriminators import NORMS, call_layer, check_norm, check_size
-from astro_gan.models.layers import batch_norm
-from astro_gan.models.products import ProductConv
+from astro_gan.models.layers import Conv, batch_norm
 from astro_gan.models.resnet import ResNet
 from astro_gan.models.unet import PIX2PIX_INIT
 
@@ -45,7 +44,7 @@ class PatchDiscriminator(nn.Module):
         check_size(x, 3 * 2**self.halvings)
         y = jnp.asarray(x, jnp.float32) * 2 - 1
         for index in range(self.halvings + 1):
-            layer = ProductConv(
+            layer = Conv(
                 self.features * min(2**index, 8),
                 4,
                 stride=2 if index < self.halvings else 1,
@@ -59,7 +58,7 @@ class PatchDiscriminator(nn.Module):
             if self.norm == 'batch' and index > 0:
                 y = batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name, name=f'norm{index}')(y)
             y = nn.leaky_relu(y, 0.2)
-        logit = ProductConv(1, 4, padding=1, kernel_init=PIX2PIX_INIT, name='logit')
+        logit = Conv(1, 4, padding=1, kernel_init=PIX2PIX_INIT, name='logit')
         return call_layer(logit, y, norm=self.norm, train=train)
 
 
@@ -110,5 +109,5 @@ class ResNet50PatchDiscriminator(nn.Module):
             name='encoder',
         )
         y = encoder(imagenet_normalise(jnp.asarray(x, jnp.float32)), train=train)[-1]
-        y = nn.leaky_relu(ProductConv(self.features, 4, padding=1, dtype=self.dtype, name='head')(y), 0.2)
-        return ProductConv(1, 4, padding=1, name='logit')(y)
+        y = nn.leaky_relu(Conv(self.features, 4, padding=1, dtype=self.dtype, name='head')(y), 0.2)
+        return Conv(1, 4, padding=1, name='logit')(y)

@@ -1,4 +1,4 @@
-"""Convolutions as matrix products, where XLA's are slow on the CPU (jaxlib 0.10). The numbers are the same.
+"""Convolutions as matrix products, where XLA's are slow on the CPU (jaxlib 0.10); `conv.conv` chooses.
 
 - Pictures of a few pixels, at the bottom of an encoder: one product of patches. XLA takes up to 60 times longer: 900 ms
   instead of 9 ms for a 3x3 convolution of 512 to 512 channels on 16 x 2 x 2 pixels, with its gradients.
@@ -6,99 +6,48 @@
   512 channels to 1, 4x4 on 31 x 31 pixels, 15 times faster, 20 times in the weight gradient.
 - After nearest neighbour upsampling, which only repeats pixels: the same, with the products taken before, on a
   quarter of the pixels. 2 to 6 times faster, gradients included.
+
+All are `[N, H, W, in]`, `[k, k, in, out]` -> `[N, H', W', out]`, and differentiable any number of times.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from astro_gan.models.conv import conv
-from astro_gan.models.layers import KERNEL_INIT
-
-FEW_PIXELS, FEW_CHANNELS = 9, 4  # of the output, see above
+Precision = jax.lax.Precision | None
 
 
-class ProductConv(nn.Module):
-    """`layers.Conv`, also fast for few pixels and few output channels: `[N, H, W, in]` -> `[N, H', W', features]`.
-
-    `padding` zeros on every side; None means `kernel_size // 2`. The result has dtype `dtype`.
-    """
-
-    features: int
-    kernel_size: int = 3
-    stride: int = 1
-    padding: int | None = None
-    use_bias: bool = True
-    dtype: Any = jnp.float32
-    kernel_init: Callable = KERNEL_INIT
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        kernel, bias = _parameters(self, x.shape[-1], self.kernel_size)
-        x, kernel = x.astype(self.dtype), kernel.astype(self.dtype)
-        padding = self.kernel_size // 2 if self.padding is None else self.padding
-        height, width = ((size + 2 * padding - self.kernel_size) // self.stride + 1 for size in x.shape[1:3])
-        if isinstance(height, int) and isinstance(width, int) and height * width <= FEW_PIXELS:
-            y = _patch_product(_pad(x, padding), kernel, self.stride)
-        elif self.features <= FEW_CHANNELS and self.stride == 1:
-            y = _tap_products(_pad(x, padding), kernel)
-        else:
-            y = conv(x, kernel, stride=self.stride, padding=padding)
-        return (y if bias is None else y + bias).astype(self.dtype)
+def pixel_product(x: jax.Array, matrix: jax.Array, precision: Precision = None) -> jax.Array:
+    """`[N, H, W, in]`, `[in, out]` -> `[N, H, W, out]`."""
+    # Two axes: with four, the CPU transposes whole pictures for the weight gradient, ten times its cost.
+    rows = jnp.dot(x.reshape(-1, x.shape[-1]), matrix, precision=precision)
+    return rows.reshape(*x.shape[:-1], matrix.shape[-1])
 
 
-class UpConv(nn.Module):
-    """Nearest neighbour upsampling by 2, then a 3x3 convolution: `[N, H, W, in]` -> `[N, 2 H, 2 W, features]`.
-
-    Unlike a transposed convolution with stride 2 it treats all output pixels alike: no checkerboards (Odena et al.
-    2016, "Deconvolution and Checkerboard Artifacts"). The result has dtype `dtype`.
-    """
-
-    features: int
-    use_bias: bool = True
-    dtype: Any = jnp.float32
-    kernel_init: Callable = KERNEL_INIT
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        kernel, bias = _parameters(self, x.shape[-1], 3)
-        y = _both_axes(_products(x.astype(self.dtype), kernel.astype(self.dtype)), _up_sum)
-        return (y if bias is None else y + bias).astype(self.dtype)
-
-
-def _parameters(module: Any, channels: int, size: int) -> tuple[jax.Array, jax.Array | None]:
-    shape = (size, size, channels, module.features)
-    kernel = module.param('kernel', module.kernel_init, shape, jnp.float32)
-    if not module.use_bias:
-        return kernel, None
-    return kernel, module.param('bias', nn.initializers.zeros, (module.features,), jnp.float32)
-
-
-def _pad(x: jax.Array, pixels: int) -> jax.Array:
-    return jnp.pad(x, ((0, 0), (pixels, pixels), (pixels, pixels), (0, 0)))
-
-
-def _patch_product(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """The valid convolution of `[N, H, W, in]` and `[k, k, in, out]`, by patches `[N, H', W', k k in]`."""
+def patch_product(x: jax.Array, kernel: jax.Array, stride: int, precision: Precision = None) -> jax.Array:
+    """The valid convolution, by patches `[N, H', W', k k in]`."""
     size = kernel.shape[0]
     height, width = x.shape[1] - size + 1, x.shape[2] - size + 1
     taps = [x[:, i : i + height : stride, j : j + width : stride] for i in range(size) for j in range(size)]
-    return conv(jnp.concatenate(taps, axis=-1), kernel.reshape(1, 1, -1, kernel.shape[-1]))
+    return pixel_product(jnp.concatenate(taps, axis=-1), kernel.reshape(-1, kernel.shape[-1]), precision)
 
 
-def _tap_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The valid convolution of `[N, H, W, in]` and `[k, k, in, out]` in float32, by maps `[N, H, W, k k out]`."""
-    return _both_axes(_products(x, kernel), _tap_sum)
+def tap_products(x: jax.Array, kernel: jax.Array, precision: Precision = None) -> jax.Array:
+    """The valid convolution in float32, by maps `[N, H, W, k k out]`."""
+    return _both_axes(_products(x, kernel, precision), _tap_sum)
 
 
-def _products(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def up_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A 3x3 convolution after nearest neighbour upsampling by 2, in float32: `[N, 2 H, 2 W, out]`."""
+    return _both_axes(_products(x, kernel), _up_sum)
+
+
+def _products(x: jax.Array, kernel: jax.Array, precision: Precision = None) -> jax.Array:
     """`[N, H, W, in]`, `[k, k, in, out]` -> `[N, H, W, k, k, out]` float32: every pixel with every tap."""
     size, _, channels, out = kernel.shape
-    y = conv(x, kernel.transpose(2, 0, 1, 3).reshape(1, 1, channels, -1))
+    y = pixel_product(x, kernel.transpose(2, 0, 1, 3).reshape(channels, -1), precision)
     return y.reshape(*x.shape[:3], size, size, out).astype(jnp.float32)
 
 

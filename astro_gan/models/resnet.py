@@ -13,8 +13,7 @@ import jax.numpy as jnp
 
 from astro_gan.errors import UserError
 from astro_gan.models.backbones import WEIGHTS, hub_file, read_tensors
-from astro_gan.models.layers import batch_norm
-from astro_gan.models.products import ProductConv
+from astro_gan.models.layers import Conv, batch_norm
 
 BLOCKS = {'resnet18': (2, 2, 2, 2), 'resnet50': (3, 4, 6, 3)}  # per stage
 NORMS = ('batch', 'frozen')
@@ -63,7 +62,7 @@ class ResNet(nn.Module):
         _check(self.network, self.stages)
         if self.norm not in NORMS:
             raise UserError(f'norm must be one of {", ".join(NORMS)}, not {self.norm!r}')
-        conv = partial(ProductConv, use_bias=False, dtype=self.dtype, kernel_init=RESNET_INIT)
+        conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=RESNET_INIT)
         norm = partial(batch_norm, train=train and self.norm == 'batch', dtype=self.dtype, axis_name=self.axis_name)
 
         y = nn.relu(norm(name='bn1')(conv(64, 7, 2, name='conv1')(x)))

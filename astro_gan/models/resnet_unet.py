@@ -8,8 +8,7 @@ import jax.numpy as jnp
 
 from astro_gan.colorization import CHANNELS
 from astro_gan.models.backbones import imagenet_normalise
-from astro_gan.models.layers import QUIET, batch_norm, scaled_init
-from astro_gan.models.products import ProductConv, UpConv
+from astro_gan.models.layers import QUIET, Conv, UpConv, batch_norm, scaled_init
 from astro_gan.models.resnet import ResNet
 from astro_gan.models.unet import check_input, pad_to_multiple
 
@@ -64,9 +63,9 @@ class ResNetUNet(nn.Module):
             features = self.features * 2**level // 2
             y = self._norm_relu(UpConv(features, name=f'up{level}', **options)(y), f'up{level}_norm', train)
             y = jnp.concatenate([y, maps.pop()], axis=-1)
-            y = self._norm_relu(ProductConv(features, name=f'join{level}', **options)(y), f'join{level}_norm', train)
+            y = self._norm_relu(Conv(features, name=f'join{level}', **options)(y), f'join{level}_norm', train)
             y = nn.Dropout(self.dropout if index < 3 else 0.0, deterministic=not train)(y)
-        y = ProductConv(CHANNELS[self.space], kernel_init=scaled_init(QUIET), name='tail')(y)
+        y = Conv(CHANNELS[self.space], kernel_init=scaled_init(QUIET), name='tail')(y)
         y = jnp.tanh(y)[:, :height, :width]
         return x + y if self.space == 'rgb' else y
 

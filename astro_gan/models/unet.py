@@ -8,8 +8,7 @@ import jax.numpy as jnp
 
 from astro_gan.colorization import CHANNELS, SMALLEST
 from astro_gan.errors import UserError
-from astro_gan.models.layers import batch_norm
-from astro_gan.models.products import ProductConv, UpConv
+from astro_gan.models.layers import Conv, UpConv, batch_norm
 
 PIX2PIX_INIT = nn.initializers.normal(0.02)  # 1611.07004, section 6.2
 
@@ -57,7 +56,7 @@ class UNet(nn.Module):
             # No norm on the first map (the paper's choice) nor the innermost: normalised alone, as with one image, a
             # single pixel would always be zero.
             norm = 0 < level < self.depth - 1
-            down = ProductConv(
+            down = Conv(
                 self._width(level),
                 4,
                 stride=2,

@@ -12,6 +12,7 @@ import numpy as np
 from astro_gan.errors import UserError
 from astro_gan.models.backbones import WEIGHTS, hub_file, imagenet_normalise, read_tensors
 from astro_gan.models.conv import conv
+from astro_gan.models.layers import per_channel
 
 # Convolutions per block; a 2x2 max pool follows each block.
 PLANS = {'vgg16': (2, 2, 3, 3, 3), 'vgg19': (2, 2, 4, 4, 4)}
@@ -105,7 +106,7 @@ def vgg_features(
             block = layer[4]
             x = nn.max_pool(x, (2, 2), (2, 2))
         kernel = jnp.asarray(params[layer]['kernel'], x.dtype)
-        y = conv(x, kernel) + jnp.asarray(params[layer]['bias'], x.dtype)
+        y = conv(x, kernel) + per_channel(jnp.asarray(params[layer]['bias'], x.dtype))
         x = nn.relu(y)
         if layer in layers:
             features[layer] = y if before_activation else x

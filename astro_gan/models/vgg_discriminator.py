@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from astro_gan.models.discriminators import NORMS, call_layer, check_norm, check_size
-from astro_gan.models.layers import batch_norm
-from astro_gan.models.products import ProductConv
+from astro_gan.models.layers import Conv, batch_norm
 from astro_gan.models.vgg import PLANS
 
 
@@ -63,5 +62,5 @@ class ResidualVGG16Discriminator(nn.Module):
     def _conv(self, x: jax.Array, features: int, size: int, name: str, *, train: bool) -> jax.Array:
         # A batch norm right behind would undo a bias.
         bias = self.norm != 'batch' or name == 'block1_conv1' or size == 1
-        layer = ProductConv(features, size, use_bias=bias, dtype=self.dtype, name=name)
+        layer = Conv(features, size, use_bias=bias, dtype=self.dtype, name=name)
         return call_layer(layer, x, norm=self.norm, train=train)

@@ -17,19 +17,23 @@ from astro_gan.models.layers import (
     back_projection_radius,
     bicubic_kernel,
     edge_pad,
+    per_channel,
     pixel_shuffle,
 )
 
 
 class WDSR(nn.Module):
-    """`[N, h, w, 3]` in [0, 1] -> `[N, factor h, factor w, 3]` float32.
+    """`[N, h, w, channels + conditions]` -> `[N, factor h, factor w, channels]` float32.
 
-    The result is nominally in [0, 1] and not clipped.
+    Pictures are in [0, 1]; the result is so nominally, and not clipped.
 
-    Inside, pixels are `(x - mean) / 127.5` of 0..255 values (section 4): `2 (x - mean)` here.
+    Inside, pixels are `(x - mean) / 127.5` of 0..255 values (section 4): `2 (x - mean)` here. Anything but pictures in
+    colour has mean 0.
 
     Fields:
-      factor: upsampling factor, any integer from 2.
+      factor: upsampling factor, any integer from 1.
+      channels: of the picture.
+      conditions: maps after the picture's channels that only the body sees, not the skip.
       features, blocks: width and number of residual blocks. The paper's x4 models: A with 16
         blocks of 32 (1,203,312 parameters), B with 32 of 32 (615,088).
       variant: 'a', 3x3 expand, ReLU, 3x3; or 'b', 1x1 expand, ReLU, 1x1 to low rank, 3x3.
@@ -41,10 +45,12 @@ class WDSR(nn.Module):
       back_projection: end with `layers.back_project`: the output, made smaller again, is close to the input.
       dtype: of the body's arithmetic. The skip, which carries the picture, is always float32.
 
-    Raises UserError for an unknown variant or a factor below 2.
+    Raises UserError for an unknown variant, a factor below 1 or another number of channels.
     """
 
     factor: int = 4
+    channels: int = 3
+    conditions: int = 0
     features: int = 32
     blocks: int = 16
     variant: str = 'a'
@@ -65,16 +71,20 @@ class WDSR(nn.Module):
         del train  # no batch statistics, no dropout
         if self.variant not in ('a', 'b'):
             raise UserError(f"WDSR variant must be 'a' or 'b', not {self.variant!r}")
-        if self.factor < 2:
-            raise UserError(f'WDSR factor must be at least 2, not {self.factor}')
-        mean = jnp.asarray(DIV2K_MEAN, jnp.float32)
-        low_res = jnp.asarray(x, jnp.float32)
+        if self.factor < 1:
+            raise UserError(f'WDSR factor must be at least 1, not {self.factor}')
+        if x.shape[-1] != self.channels + self.conditions:
+            raise UserError(
+                f'WDSR takes {self.channels} channels and {self.conditions} conditions, not {x.shape[-1]} channels'
+            )
+        mean = per_channel(jnp.asarray(DIV2K_MEAN, jnp.float32)) if self.channels == 3 else jnp.float32(0.0)
+        low_res, maps = jnp.split(jnp.asarray(x, jnp.float32), [self.channels], axis=-1)
         x = (low_res - mean) * 2
 
-        y = self._conv(self.features, 'head')(x)
+        y = self._conv(self.features, 'head')(jnp.concatenate([x, maps], -1) if self.conditions else x)
         for index in range(self.blocks):
             y = y + self._block(y, index)
-        out = 3 * self.factor**2
+        out = self.channels * self.factor**2
         y = self._conv(out, 'tail', scale=QUIET if self.bicubic_start else 1.0)(y)
         y = y.astype(jnp.float32) + self._skip(x, out)
         y = pixel_shuffle(y, self.factor) / 2 + mean
@@ -101,7 +111,7 @@ class WDSR(nn.Module):
         precision = jax.lax.Precision.HIGHEST
         if not self.bicubic_start:
             return WeightNormConv(out, 5, precision=precision, name='skip')(x)
-        kernel = bicubic_kernel(self.factor)
+        kernel = bicubic_kernel(self.factor, self.channels)
         return WeightNormConv(
             out,
             5,

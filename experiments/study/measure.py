@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -15,10 +15,13 @@ from astro_gan.model import Model
 from astro_gan.task import Batch, Task
 
 
-def flat(batch: Batch) -> dict[str, np.ndarray]:
-    """A batch without its device axis and without padding."""
-    values = {name: np.asarray(value).reshape(-1, *value.shape[2:]) for name, value in batch.items()}
-    return {name: value[values['mask'] > 0] for name, value in values.items()}
+def prepared(task: Task, batches: Iterable[Batch]) -> Iterator[dict[str, np.ndarray]]:
+    """Batches as the task prepares them for evaluation, without their device axis and without padding."""
+    prepare = jax.jit(lambda batch: task.prepare(batch, None))
+    for batch in batches:
+        values = {name: np.asarray(value).reshape(-1, *value.shape[2:]) for name, value in batch.items()}
+        values = jax.tree.map(np.asarray, prepare(values))
+        yield {name: value[values['mask'] > 0] for name, value in values.items()}
 
 
 def measure(
@@ -36,13 +39,12 @@ def measure(
     Returns:
         `{metric: [tiles, ...]}`, and the outputs for the chosen tiles `[n, H, W, 3]`.
     """
-    metrics, to_rgb = jax.jit(task.metrics), jax.jit(task.to_rgb)
+    metrics = jax.jit(task.metrics)
     parts: list[dict[str, np.ndarray]] = []
     kept: dict[int, np.ndarray] = {}
     position = 0
-    for batch in tqdm(map(flat, batches), desc=title, unit='batch', leave=False, total=len(batches), disable=None):
-        inputs = batch['input']
-        truth = np.asarray(to_rgb(inputs, batch['target']))
+    for batch in tqdm(prepared(task, batches), desc=title, unit='batch', leave=False, total=len(batches), disable=None):
+        inputs, truth = batch['input'], batch['truth']
         outputs = np.asarray(predict(inputs))
         part = {name: np.asarray(value) for name, value in metrics(outputs, truth).items()}
         if inputs.shape[-1] == 3:  # enlarged

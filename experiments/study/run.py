@@ -18,10 +18,11 @@ from astro_gan.interrupts import Interrupted
 from astro_gan.model import Model, load_model
 from astro_gan.task import Task
 from experiments import run as modes
+from experiments.batches import eval_batches
 from experiments.command import user_line
 from experiments.initial import STAGES
 from experiments.study import report
-from experiments.study.measure import flat, measure, predictor
+from experiments.study.measure import measure, predictor, prepared
 from experiments.study.results import Results, Row, choose
 from experiments.study.systems import SYSTEMS
 from experiments.study.trainings import config_of, load_others, provide
@@ -33,7 +34,7 @@ def tiles(arguments: argparse.Namespace, task: str) -> tuple[Task, Any]:
     """The task whose metrics and baseline are used, and the tiles on which all systems of a task are measured."""
     config = config_of(arguments, task, next(s for s in SYSTEMS[task] if s.name == TILES_FROM[task]))
     record = modes.make_task(config)
-    return record, modes.eval_batches(config, arguments.split, record)
+    return record, eval_batches(config, arguments.split, modes.log)
 
 
 def study_task(arguments: argparse.Namespace, task: str, others: dict[str, Model]) -> Results | None:
@@ -54,9 +55,8 @@ def study_task(arguments: argparse.Namespace, task: str, others: dict[str, Model
     rows += [Row(title, model) for title, model in others.items()]
     if not rows:
         return None
-    parts = [flat(batch) for batch in batches]
-    inputs, targets, index = (np.concatenate([part[name] for part in parts]) for name in ('input', 'target', 'index'))
-    truth = np.asarray(jax.jit(record.to_rgb)(inputs, targets))
+    parts = list(prepared(record, batches))
+    inputs, truth, index = (np.concatenate([part[name] for part in parts]) for name in ('input', 'truth', 'index'))
     pictures = [batches.names[k].rsplit(' at ', 1)[0] for k in index]
     chosen = choose(pictures, truth)
     baseline = Row(modes.TASKS[task].BASELINE)

@@ -119,6 +119,8 @@ def test_parametric_and_sampled_curves():
         (found,) = icc.light_of_levels(profile, 1)
         assert np.abs(found - expected).max() < 3e-5
     assert np.abs(sum(icc.light_of_levels(srgb_profile(), 3)) - expected).max() < 3e-5
+    (of_lightness,) = icc.light_of_levels(gray_profile(1.0).replace(b'GRAYXYZ ', b'GRAYLab '), 1)
+    assert np.abs(lightness(of_lightness) - 100 * level).max() < 1e-3
 
 
 def test_broken_profiles_are_left_out(tmp_path):
@@ -242,7 +244,7 @@ def test_colour_under_transparency_is_that_of_the_edge(tmp_path, mode):
     elif mode == 'LA':
         Image.fromarray(np.stack([color[..., 0], alpha], -1)).save(path)
     elif mode == 'palette':
-        image = Image.fromarray((alpha > 0).astype(np.uint8), 'P')
+        image = Image.frombytes('P', (90, 90), (alpha > 0).astype(np.uint8).tobytes())
         image.putpalette([0, 0, 0, 255, 255, 255])
         image.save(path, transparency=0)
     elif mode == 'key':
@@ -282,6 +284,16 @@ def test_cmyk_by_its_profile_or_by_formula(tmp_path):
     assert source.dtype == np.uint16
     assert np.abs(source.read(0, 0, HEIGHT, WIDTH) - (1 - shares[..., :3]) * (1 - shares[..., 3:])).max() < 1e-5
     assert source.profile is None
+    profile = bytes(pyvips.Operation.call('profile_load', 'cmyk'))
+    tifffile.imwrite(tmp_path / 'b.tif', pixels, photometric='separated', iccprofile=profile, metadata=None)
+    source = open_picture(tmp_path / 'b.tif')
+    found = source.read(0, 0, HEIGHT, WIDTH)
+    assert (source.dtype, source.profile) == (np.uint16, None)
+    to_srgb = ImageCms.buildTransform(io.BytesIO(profile), ImageCms.createProfile('sRGB'), 'CMYK', 'RGB', 1)
+    inks = Image.frombytes('CMYK', (WIDTH, HEIGHT), (pixels // 257).astype(np.uint8).tobytes())
+    expected = np.asarray(ImageCms.applyTransform(inks, to_srgb)) / 255
+    assert np.abs(found - expected).mean() < 0.01
+    assert np.abs(found - (1 - shares[..., :3]) * (1 - shares[..., 3:])).mean() > 0.03  # not the formula
 
 
 def test_a_file_that_was_replaced_is_read_anew(tmp_path):

@@ -101,6 +101,14 @@ def test_predictors(tmp_path, kind, predictor):
         check(tmp_path / 'a.tif', pixels, kind)
 
 
+@pytest.mark.parametrize('compression', ['packbits', 'lzma'])
+def test_rarer_compressions(tmp_path, compression):
+    """PackBits by libvips, LZMA by tifffile, contiguous and planar."""
+    for dtype, planar in itertools.product((np.uint8, np.uint16), (False, True)):
+        write(tmp_path / 'a.tif', levels(3, dtype), 'rgb', planar=planar, compression=compression)
+        check(tmp_path / 'a.tif', levels(3, dtype), 'rgb')
+
+
 @pytest.mark.parametrize('bits', [2, 4, 6, 10, 12, 14])
 def test_odd_depths_reach_from_black_to_white(tmp_path, bits):
     """White is the top of the depth, and becomes that of 8 or 16 bits."""

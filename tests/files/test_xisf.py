@@ -70,6 +70,19 @@ def test_every_layout_by_value(tmp_path, kind, order, storage):
         assert ('its transparency is left out' in frame.notes) == (channels == 2)
 
 
+@pytest.mark.parametrize('storage', ['Planar', 'Normal'])
+def test_values_that_are_no_numbers(tmp_path, storage):
+    """1e30 is none, however the pixels are stored; values beyond [0, 1] are to be stretched."""
+    data = 2 * picture(3)
+    data[1, 5:7, 8] = 1e30
+    stored = data if storage == 'Planar' else np.moveaxis(data, 0, -1)
+    write(tmp_path / 'a.xisf', image(data, stored.tobytes(), pixelStorage=storage))
+    frame = read_xisf(tmp_path / 'a.xisf')
+    np.testing.assert_array_equal(frame.data, np.where(data > 1e20, np.nan, data)[:, ::-1])
+    assert not frame.display
+    assert frame.notes[0].startswith('2 pixels of 1e+30')
+
+
 def test_parts_of_a_compressed_image(tmp_path):
     """Large images are compressed in several parts."""
     data = picture()
@@ -173,5 +186,5 @@ def test_packages_that_are_missing_are_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'lz4.block', None)
     data = picture()
     write(tmp_path / 'a.xisf', image(data, lzma.compress(data.tobytes()), compression=f'lz4:{data.nbytes}'))
-    with pytest.raises(ValueError, match=r"compressed by lz4: needs pip install 'astro_gan\[xisf\]'"):
+    with pytest.raises(ValueError, match=r"compressed by lz4: reading it needs lz4: pip install 'astro_gan\[xisf\]'"):
         read_xisf(tmp_path / 'a.xisf')

@@ -7,14 +7,14 @@ import pytest
 
 from astro_gan.models.conv import conv
 
-# (kernel size, stride, padding, channels in, channels out): a 1x1 product, few, some and many
+# (kernel size, stride, padding, channels in, channels out): products, few, some and many
 # channels out, explicit padding, strides, even kernels.
 CASES = [
     (1, 1, None, 5, 7),
     (1, 2, None, 5, 7),
     (3, 1, None, 4, 6),
-    (3, 1, 0, 20, 3),
-    (3, 1, 3, 20, 3),
+    (3, 1, 0, 20, 6),
+    (3, 1, 3, 20, 6),
     (5, 1, None, 3, 70),
     (3, 2, None, 4, 70),
     (4, 1, 1, 16, 2),

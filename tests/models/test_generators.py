@@ -114,6 +114,20 @@ def test_wdsr_skip_is_bicubic():
     np.testing.assert_allclose(y, bicubic_upsample(x, 4), atol=2e-6)
 
 
+@pytest.mark.parametrize('factor', [1, 2])
+def test_wdsr_of_one_channel_with_conditions(factor):
+    """The skip sees the picture's channel alone; factor 1 gives the picture back; other channels are refused."""
+    module = small('wdsr', factor=factor, channels=1, conditions=2, bicubic_start=True)
+    x = pictures()
+    params = init(module, x)['params']
+    params['tail'] = jax.tree.map(jnp.zeros_like, params['tail'])
+    y = module.apply({'params': params}, x)
+    expected = x[..., :1] if factor == 1 else bicubic_upsample(x[..., :1], factor)
+    np.testing.assert_allclose(y, expected, atol=2e-6)
+    with pytest.raises(ValueError, match='1 channels and 2 conditions, not 2'):
+        init(module, x[..., :2])
+
+
 def test_wdsr_starting_gains():
     """Gains start at 1, 2 (expansion), 1/sqrt(blocks) (projection), biases at 0."""
     module = make_generator('wdsr', features=8, blocks=4, variant='b')

@@ -1,0 +1,135 @@
+"""Simulated star fields as files: FITS frames, their truth, and catalogues of what stands in them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+
+from astro_gan.simulation import detector, fields, psf, scenes
+
+PSFS = ('gaussian', 'moffat', 'telescope', 'jwst')
+GRID = 256  # fine pixels on a side on which a PSF is made
+
+
+@dataclasses.dataclass(frozen=True)
+class Sky:
+    """What `star_field` simulates.
+
+    Attributes:
+        size: pixels on a side.
+        factor: how many times finer the truth is, 1 or 2.
+        stars, galaxies: how many.
+        faintest, brightest: fluxes, in sigma of a star measured with its PSF on an empty sky.
+        slope: of the power law of the fluxes, dN/dF ~ F^-slope.
+        nebula: mean light of the nebulosity, noise units.
+        psf: one of PSFS.
+        fwhm: of the light before pixels integrate it, in pixels.
+        correlation, gain, saturation: see `detector.expose`, noise units.
+        cosmic_rays: tracks, and as many hot pixels.
+        dead_columns: filled with NaN.
+    """
+
+    size: int = 256
+    factor: int = 2
+    stars: int = 300
+    galaxies: int = 0
+    faintest: float = 3.0
+    brightest: float = 1e4
+    slope: float = 1.8
+    nebula: float = 0.0
+    psf: str = 'moffat'
+    fwhm: float = 2.5
+    correlation: float = 0.0
+    gain: float = 100.0
+    saturation: float = float('inf')
+    cosmic_rays: int = 0
+    dead_columns: int = 0
+
+
+def transfer_of(sky: Sky) -> jax.Array:
+    """The PSF on the fine grid of the whole field."""
+    width, fine = jnp.asarray(sky.fwhm * fields.OVERSAMPLING), sky.size * fields.OVERSAMPLING
+    if sky.psf == 'gaussian':
+        return psf.gaussian(width, fine)
+    if sky.psf == 'moffat':
+        return psf.moffat(width, jnp.asarray(3.0), fine)
+    return psf.enlarged(psf.telescope(width, GRID, hexagons=sky.psf == 'jwst'), GRID, fine)
+
+
+def star_field(key: jax.Array, sky: Sky) -> fields.Field:
+    """A field as `fields.random_field` gives it, but of what is asked for; dead columns are NaN in 'input'."""
+    keys = jax.random.split(key, 12)
+    size, fine, centre = sky.size, sky.size * fields.OVERSAMPLING, (fields.OVERSAMPLING - 1) / 2
+    transfer = transfer_of(sky)
+    fwhm = psf.measured_fwhm(transfer * psf.pixel(fields.OVERSAMPLING, fine), fine) / fields.OVERSAMPLING
+    x, y = jax.random.uniform(keys[0], (2, sky.stars), minval=-0.5, maxval=size - 0.5)
+    # Of a power law, cut off at both ends.
+    power, u = 1 - sky.slope, jax.random.uniform(keys[1], (sky.stars,))
+    ends = sky.faintest**power, sky.brightest**power
+    flux = (ends[0] + u * (ends[1] - ends[0])) ** (1 / power) * fields.one_sigma(fwhm)
+    light = scenes.points(x * fields.OVERSAMPLING + centre, y * fields.OVERSAMPLING + centre, flux, fine)
+    for index in range(sky.galaxies):
+        light += fields.one_galaxy(jax.random.fold_in(keys[2], index), fine)
+    if sky.nebula:
+        light += scenes.diffuse(keys[3], jnp.asarray(3.0), jnp.asarray(0.7), fine) * sky.nebula / fields.OVERSAMPLING**2
+    clean, truth, fwhm = fields.observe(light, transfer, factor=sky.factor)
+    frame = detector.expose(
+        keys[4],
+        clean,
+        gain=jnp.asarray(sky.gain),
+        hits=jnp.asarray(sky.cosmic_rays),
+        correlation=jnp.asarray(sky.correlation),
+        level=jnp.asarray(sky.saturation),
+        most_hits=max(sky.cosmic_rays, 1),
+    )
+    dead = jax.random.choice(keys[5], size, (sky.dead_columns,), replace=False)
+    frame = frame.at[:, dead].set(jnp.nan)
+    return {
+        'input': frame,
+        'truth': truth,
+        'clean': clean,
+        'fwhm': fwhm,
+        'correlation': jnp.asarray(sky.correlation),
+        'x': x,
+        'y': y,
+        'flux': flux,
+    }
+
+
+def write_field(
+    field: fields.Field, sky: Sky, folder: Path, name: str, *, level: float, noise: float, seed: int
+) -> None:
+    """`name.fits`, `name_truth.fits` and `name_stars.csv`, in data units: level + noise x noise units.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    cards: dict[str, Any] = {
+        'SKY': (level, 'simulated sky'),
+        'NOISE': (noise, 'simulated noise of one pixel'),
+        'FWHM': (round(float(field['fwhm']), 4), 'of a star, pixels of the frame'),
+        'CORREL': (sky.correlation, 'of the noise of neighbouring pixels'),
+        'PSFTYPE': (sky.psf, 'point spread function'),
+        'SEED': (seed, 'of the simulation'),
+    }
+    truth = {'TRUTHFW': (round(float(fields.truth_fwhm(field['fwhm'], sky.factor)), 4), 'FWHM, pixels of the frame')}
+    for ending, key, more in (('', 'input', {}), ('_truth', 'truth', truth)):
+        data = np.asarray(level + noise * np.asarray(field[key]), np.float32)
+        header = fits.Header()
+        header.update(cards | more)
+        fits.PrimaryHDU(data, header).writeto(folder / f'{name}{ending}.fits', overwrite=True)
+    flux, sigma = np.asarray(field['flux']), float(fields.one_sigma(field['fwhm']))
+    columns = {
+        'x': np.round(np.asarray(field['x'], float), 4),
+        'y': np.round(np.asarray(field['y'], float), 4),
+        'flux': np.round(flux * noise, 3),
+        'sigma': np.round(flux / sigma, 3),
+    }
+    Table(columns).write(folder / f'{name}_stars.csv', overwrite=True)
