@@ -10,8 +10,7 @@ from astro_gan.color import lab_to_rgb
 from astro_gan.colorization import AB_SCALE, SMALLEST
 from astro_gan.guides import PLANES
 from astro_gan.models.backbones import imagenet_normalise
-from astro_gan.models.layers import QUIET, batch_norm, scaled_init
-from astro_gan.models.products import ProductConv, UpConv
+from astro_gan.models.layers import QUIET, Conv, UpConv, batch_norm, scaled_init
 from astro_gan.models.resnet import ResNet
 from astro_gan.models.unet import pad_to_multiple
 
@@ -78,8 +77,8 @@ class GuidedUNet(nn.Module):
             features = self.features * 2**level // 2
             y = self._step(UpConv, f'up{level}', features, y, train)
             y = jnp.concatenate([y, inputs[level], *([maps.pop()] if maps else [])], axis=-1)
-            y = self._step(ProductConv, f'join{level}', features, y, train)
-        y = ProductConv(2, kernel_init=scaled_init(QUIET), name='tail')(y)
+            y = self._step(Conv, f'join{level}', features, y, train)
+        y = Conv(2, kernel_init=scaled_init(QUIET), name='tail')(y)
         return x[..., 1:3] + y[:, :height, :width]
 
     def _step(self, conv: Any, name: str, features: int, x: jax.Array, train: bool) -> jax.Array:
