@@ -56,6 +56,9 @@ class Settings:
         mask: of FITS frames, what 1 in a MASK means ('bad', 'good'), or 'ignore'; None: bad, unless that is most of it.
         allow_mosaic: frames of colour sensors before debayering are taken as gray.
         ignore_checksum: frames that do not agree with their DATASUM are read.
+        sky, noise, fwhm: of frames, for models for frames, in place of what is measured; data values and pixels.
+        sharpen, denoise: how much of what a model for frames does is kept, 0 to 1.
+        residual: write what a model for frames leaves unexplained beside its output.
         format: one of FORMATS; None: the input's.
         tile: pixels of the input on a side of a tile; None: the default.
         overwrite: replace outputs that are there.
@@ -73,6 +76,12 @@ class Settings:
     mask: str | None = None
     allow_mosaic: bool = False
     ignore_checksum: bool = False
+    sky: float | None = None
+    noise: float | None = None
+    fwhm: float | None = None
+    sharpen: float = 1.0
+    denoise: float = 1.0
+    residual: bool = False
     format: str | None = None
     tile: int | None = None
     overwrite: bool = False
@@ -82,7 +91,17 @@ class Settings:
     def deciding(self) -> dict[str, Any]:
         """Those that decide the output's values."""
         names = ('allow_color', 'reduction', 'hdu', 'stretch', 'conserve', 'format')
-        newer = ('saturation', 'mask', 'allow_mosaic', 'ignore_checksum')  # than many results
+        newer = (
+            'saturation',
+            'mask',
+            'allow_mosaic',
+            'ignore_checksum',
+            'sky',
+            'noise',
+            'fwhm',
+            'sharpen',
+            'denoise',
+        )  # than many results
         changed = [name for name in newer if getattr(self, name) != getattr(Settings, name)]
         told = self.guides.deciding()
         return {name: getattr(self, name) for name in (*names, *changed)} | ({'guides': told} if told else {})
@@ -107,6 +126,7 @@ def apply_files(
     jobs: list[Job],
     settings: Settings,
     *,
+    frame_model: Model | None = None,
     fail: Callable[[str], None],
     progress: Progress,
     start: Start = lambda source, megapixels: None,
@@ -115,6 +135,7 @@ def apply_files(
     """Apply a model to files; a file that fails does not stop the others.
 
     Args:
+        frame_model: for frames in place of `model`, if they are like those that it learned.
         fail: is told one line for each file that fails, or, if the program itself has failed, where.
         progress: is told the megapixels that have been made.
         start: is told each input, as it is opened, and how many megapixels it will make.
@@ -128,7 +149,9 @@ def apply_files(
     counts: Counter[str] = Counter()
     for source, target in jobs:
         try:
-            outcome = apply_file(model, source, target, settings, progress=progress, start=start, log=log, since=since)
+            outcome = apply_file(
+                model, source, target, settings, frame_model, progress=progress, start=start, log=log, since=since
+            )
         except Exception as error:
             outcome = FAILED
             fail(explain(error, source, target))
@@ -165,6 +188,7 @@ def apply_file(
     source: str,
     target: Path,
     settings: Settings,
+    frame_model: Model | None = None,
     *,
     progress: Progress = lambda megapixels: None,
     start: Start = lambda source, megapixels: None,
@@ -189,7 +213,8 @@ def apply_file(
     float_tiff = kind == 'tif' and is_float_tiff(source)
     is_frame = kind in ('fits', 'xisf') or float_tiff
     becomes = settings.format or ('fits' if kind == 'xisf' else kind)
-    opened = _open(model, source, settings, is_frame=is_frame, upright=becomes != 'fits')
+    used = frame_model if frame_model and is_frame else model
+    opened = _open(used, source, settings, is_frame=is_frame, upright=becomes != 'fits')
     if becomes == 'fits' and not is_frame:
         raise UserError(f'{name}: a picture has no data values to write as FITS; choose another --format')
     if min(opened.height, opened.width) < SMALLEST:
@@ -197,9 +222,19 @@ def apply_file(
     notes = list(getattr(opened, 'notes', ()))
     for note in notes:
         log(f'{name}: {note}')
+    more = {'stretch': dataclasses.asdict(opened.stretch), 'hdu': opened.frame.hdu} if is_frame else {}
+    if used.task == 'frames':
+        from astro_gan.inference import observed
+
+        if not is_frame:
+            raise UserError(
+                f'{name}: is a picture, and {used.name} enlarges frames with data values; leave --model out'
+            )
+        used, opened, found = observed.prepare(used, opened, target, settings, forced=used is model, log=log)
+        more |= found
+    model = used
     megapixels = model.factor**2 * opened.height * opened.width / 1e6
     start(source, megapixels)
-    more = {'stretch': dataclasses.asdict(opened.stretch), 'hdu': opened.frame.hdu} if is_frame else {}
     guides = _read_guides(model, opened, settings, log)
     if guides is not None:
         more['colours'] = shares(guides)
@@ -270,12 +305,13 @@ def _write_fits(
     log: Callable[[str], None],
 ) -> None:
     from astro_gan.files.fits import open_writer
-    from astro_gan.inference import frames
+    from astro_gan.inference import frames, observed
 
+    kind: Any = observed if model.task == 'frames' else frames
     factor = model.factor
     shape: tuple[int, ...] = (factor * source.height, factor * source.width)
     shape = (3, *shape) if model.channels == 1 or source.channels == 3 else shape
-    header = frames.output_header(source, shape, factor, made | {'conserve': settings.conserve})
+    header = kind.output_header(source, shape, factor, made | {'conserve': settings.conserve})
     extensions = frames.color_extensions(header) if len(shape) == 3 else ()
     with open_writer(target, shape, header, extensions=extensions, overwrite=True, seal=seal) as write:
         for planes in _data_rows(model, source, settings, guides, progress, log):
@@ -318,12 +354,13 @@ def _data_rows(
     log: Callable[[str], None],
 ) -> Iterator[np.ndarray]:
     """The output as data values, float32 `[planes, rows, W]`, some rows at a time."""
-    from astro_gan.inference import frames
+    from astro_gan.inference import frames, observed
 
+    kind: Any = observed if model.task == 'frames' else frames
     factor, top = model.factor, 0
     for strip in _render(model, source, settings, guides, log):
         for first in range(0, len(strip), 64 * factor):  # in float64, so a few rows at a time
-            planes = frames.to_data(source, strip[first : first + 64 * factor], top, factor, settings.conserve)
+            planes = kind.to_data(source, strip[first : first + 64 * factor], top, factor, settings.conserve)
             yield planes
             top += planes.shape[1]
         progress(strip.shape[0] * strip.shape[1] / 1e6)
@@ -347,8 +384,16 @@ def _read_guides(model: Model, opened: Any, settings: Settings, log: Callable[[s
 
 
 def _render(
-    model: Model, source: Any, settings: Settings, guides: Guides | None, log: Callable[[str], None]
+    model: Model,
+    source: Any,
+    settings: Settings,
+    guides: Guides | None,
+    log: Callable[[str], None],
+    *,
+    shown: bool = False,
 ) -> Iterator[np.ndarray]:
+    if model.task == 'frames':
+        return (source.pictures if shown else source.strips)(tile=settings.tile, log=log)
     return render(
         model.networks,
         source,
@@ -382,7 +427,7 @@ def _write_picture(
 
     def strips() -> Iterator[np.ndarray]:
         top = 0
-        for strip in _render(model, source, settings, guides, log):
+        for strip in _render(model, source, settings, guides, log, shown=True):
             if like and like.alpha is not None:
                 opacity = np.clip(_alpha(like, strip, top, factor), 0.0, 1.0)
                 strip = strip * opacity if alpha is None else np.concatenate([strip, opacity], axis=-1)
