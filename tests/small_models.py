@@ -9,6 +9,7 @@ import numpy as np
 import safetensors.numpy
 
 from astro_gan import export
+from astro_gan.guides import PLANES
 from astro_gan.inference.chain import join
 from astro_gan.inference.exported import FORMAT
 from astro_gan.inference.network import Network
@@ -22,7 +23,8 @@ def network(generator, task, **fields):
     colorizes = task == 'colorization'
     channels, smallest = (1, 64) if colorizes else (3, 16)
     module = make_generator(generator, **fields)
-    variables = randomise(module, np.zeros((1, smallest, smallest, channels), np.float32))
+    planes = PLANES if generator == 'guided_unet' else 0
+    variables = randomise(module, np.zeros((1, smallest, smallest, channels + planes), np.float32))
     image = {'channels': channels, 'range': [0.0, 1.0]}
     description = {
         'task': task,
@@ -31,6 +33,7 @@ def network(generator, task, **fields):
         'input': image | ({'smallest': 64} if colorizes else {}),
         'output': {'channels': 3},
         'reduction': 1,
+        'guides': planes,
         'weights': {'sha256': '0' * 64},
     }
     return Network(description, module, dict(variables))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import math
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from astro_gan import commands
+from astro_gan.commands import guides
 
 FRAME_SETTINGS = ('sky', 'noise', 'fwhm', 'sharpen', 'denoise', 'residual')
 HELP = {
@@ -67,12 +70,13 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
                 metavar='N',
                 help='predict colours on a copy N times smaller; default: as in the training',
             )
+            guides.add_to(parser)
             parser.add_argument(
                 '--saturation',
                 type=_number(0, 10),
                 default=1.0,
                 metavar='X',
-                help='multiply the predicted colours by X, 0 to 10; default: 1, the most probable and rather pale',
+                help='multiply the predicted colours by X, 0 to 10; default: 1',
             )
         parser.add_argument(
             '--format', choices=('png', 'jpg', 'tif', 'fits'), help="of the results; default: the input's"
@@ -180,27 +184,17 @@ def run(arguments: argparse.Namespace) -> int:
     )
     out = Path(arguments.out)
     jobs = find_jobs(arguments.inputs, out, arguments.format, log=_note)
+    variants = given.get('variants')
+    settings = dataclasses.replace(settings, guides=guides.options(arguments, jobs))
     chosen = (arguments.command, arguments.model, given.get('factor'))
     model, frame_model = choose_model(*chosen), choose_frame_model(*chosen)
     if out.exists() and not out.is_dir():
         raise UserError(f'{printable(out)}: is a file; -o names a folder')
     out.mkdir(parents=True, exist_ok=True)
     heard = commands.say(f'{model.name}: {len(jobs)} file{"s" * (len(jobs) != 1)} to {printable(out)}/')
-    if arguments.beam_runner:
-        from astro_gan.inference import beam
-
-        counts = beam.run(
-            arguments.command,
-            arguments.model,
-            given.get('factor'),
-            jobs,
-            settings,
-            runner=arguments.beam_runner,
-            options=arguments.beam_options,
-            fail=lambda line: _note(f'error: {line}'),
-        )
-    else:
-        counts = _with_progress(model, frame_model, jobs, settings)
+    counts: Counter[str] = Counter()
+    for own, named in guides.runs(settings, jobs, variants):
+        counts += _apply(model, frame_model, named, own, arguments)
     words = {
         files.MADE: 'made',
         files.FINISHED: 'already finished',
@@ -209,7 +203,27 @@ def run(arguments: argparse.Namespace) -> int:
     }
     parts = [f'{counts[outcome]} {word}' for outcome, word in words.items() if counts[outcome] or outcome == files.MADE]
     heard &= commands.say(', '.join(parts))
+    for path in guides.write_sheets(jobs, variants) if variants else []:
+        heard &= commands.say(f'{printable(path)}: all variants')
     return 1 if counts[files.FAILED] or not heard else 0
+
+
+def _apply(model: Any, frame_model: Any, jobs: list[Any], settings: Any, arguments: argparse.Namespace) -> Counter[str]:
+    """The work, here or in a Beam pipeline: how many files came to what."""
+    if not arguments.beam_runner:
+        return _with_progress(model, frame_model, jobs, settings)
+    from astro_gan.inference import beam
+
+    return beam.run(
+        arguments.command,
+        arguments.model,
+        vars(arguments).get('factor'),
+        jobs,
+        settings,
+        runner=arguments.beam_runner,
+        options=arguments.beam_options,
+        fail=lambda line: _note(f'error: {line}'),
+    )
 
 
 def _note(line: str) -> None:

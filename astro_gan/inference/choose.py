@@ -12,7 +12,7 @@ from astro_gan.inference.network import Network
 from astro_gan.model import Model, load_model, shipped_models
 from astro_gan.models.bicubic import Bicubic
 
-COLORIZER = 'colorize_lab'
+COLORIZER = 'colorize'
 UPSCALER = 'wdsr_x{factor}'
 FRAMES = 'frames_x2'  # for frames, where it ships
 _STEPS = (4, 3, 2)  # factors of single networks, in the order in which a larger factor is taken apart

@@ -24,6 +24,8 @@ from astro_gan.files.paths import open_file, printable
 from astro_gan.files.picture_writer import write_picture
 from astro_gan.files.tiff import is_float_tiff
 from astro_gan.inference import provenance, tiling
+from astro_gan.inference.guide_options import GuideOptions, read_guides
+from astro_gan.inference.guides import Guides, paler_hints, shares
 from astro_gan.inference.jobs import Job
 from astro_gan.inference.render import TILES, enlarged_window, render
 from astro_gan.model import Model, to_levels
@@ -47,6 +49,7 @@ class Settings:
         allow_color: colour pictures are made gray where gray is meant.
         reduction: working scale of a colorizer; None: that of its training.
         saturation: multiplies the colours that a colorizer predicts.
+        guides: of a colorizer.
         hdu: FITS extension; None: the science image.
         stretch: of FITS frames, one of STRETCHES.
         conserve: of FITS frames, 'surface_brightness' or 'flux'.
@@ -66,6 +69,7 @@ class Settings:
     allow_color: bool = False
     reduction: int | None = None
     saturation: float = 1.0
+    guides: GuideOptions = dataclasses.field(default_factory=GuideOptions)
     hdu: str | None = None
     stretch: str = 'asinh'
     conserve: str = 'surface_brightness'
@@ -99,7 +103,8 @@ class Settings:
             'denoise',
         )  # than many results
         changed = [name for name in newer if getattr(self, name) != getattr(Settings, name)]
-        return {name: getattr(self, name) for name in (*names, *changed)}
+        told = self.guides.deciding()
+        return {name: getattr(self, name) for name in (*names, *changed)} | ({'guides': told} if told else {})
 
 
 def estimate_megapixels(path: str) -> float:
@@ -230,6 +235,9 @@ def apply_file(
     model = used
     megapixels = model.factor**2 * opened.height * opened.width / 1e6
     start(source, megapixels)
+    guides = _read_guides(model, opened, settings, log)
+    if guides is not None:
+        more['colours'] = shares(guides)
     made = provenance.describe(model, source, settings.deciding(), notes=notes, **more)
     if target.is_dir():
         raise UserError(f'{printable(target)}: is a folder, and the output would have its name')
@@ -247,7 +255,7 @@ def apply_file(
         write = _write_picture
         if becomes == 'fits' or (becomes == 'tif' and float_tiff):
             write = _write_fits if becomes == 'fits' else _write_float_tiff
-        write(model, opened, target, settings, made, seal, progress, log)
+        write(model, opened, target, settings, guides, made, seal, progress, log)
     return MADE
 
 
@@ -290,6 +298,7 @@ def _write_fits(
     source: FrameSource,
     target: Path,
     settings: Settings,
+    guides: Guides | None,
     made: dict[str, Any],
     seal: Callable[[Path], None],
     progress: Progress,
@@ -305,7 +314,7 @@ def _write_fits(
     header = kind.output_header(source, shape, factor, made | {'conserve': settings.conserve})
     extensions = frames.color_extensions(header) if len(shape) == 3 else ()
     with open_writer(target, shape, header, extensions=extensions, overwrite=True, seal=seal) as write:
-        for planes in _data_rows(model, source, settings, progress, log):
+        for planes in _data_rows(model, source, settings, guides, progress, log):
             write(planes if len(shape) == 3 else planes[0])
 
 
@@ -314,6 +323,7 @@ def _write_float_tiff(
     source: FrameSource,
     target: Path,
     settings: Settings,
+    guides: Guides | None,
     made: dict[str, Any],
     seal: Callable[[Path], None],
     progress: Progress,
@@ -326,7 +336,7 @@ def _write_float_tiff(
     write_float_tiff(
         target,
         (factor * source.height, factor * source.width, channels),
-        (np.moveaxis(planes, 0, -1) for planes in _data_rows(model, source, settings, progress, log)),
+        (np.moveaxis(planes, 0, -1) for planes in _data_rows(model, source, settings, guides, progress, log)),
         like=source.path,
         factor=factor,
         description=f'{provenance.NOTICE}\n{json.dumps(made | {"conserve": settings.conserve}, allow_nan=False)}',
@@ -336,14 +346,19 @@ def _write_float_tiff(
 
 
 def _data_rows(
-    model: Model, source: FrameSource, settings: Settings, progress: Progress, log: Callable[[str], None]
+    model: Model,
+    source: FrameSource,
+    settings: Settings,
+    guides: Guides | None,
+    progress: Progress,
+    log: Callable[[str], None],
 ) -> Iterator[np.ndarray]:
     """The output as data values, float32 `[planes, rows, W]`, some rows at a time."""
     from astro_gan.inference import frames, observed
 
     kind: Any = observed if model.task == 'frames' else frames
     factor, top = model.factor, 0
-    for strip in _render(model, source, settings, log):
+    for strip in _render(model, source, settings, guides, log):
         for first in range(0, len(strip), 64 * factor):  # in float64, so a few rows at a time
             planes = kind.to_data(source, strip[first : first + 64 * factor], top, factor, settings.conserve)
             yield planes
@@ -351,8 +366,31 @@ def _data_rows(
         progress(strip.shape[0] * strip.shape[1] / 1e6)
 
 
+def _read_guides(model: Model, opened: Any, settings: Settings, log: Callable[[str], None]) -> Guides | None:
+    """The guides of a colorizer; None for another model."""
+    if not model.networks[0].colorizes:
+        return None
+    guides = read_guides(settings.guides, opened)
+    if not model.networks[0].guided and (settings.guides.given or settings.guides.variant):
+        raise UserError(f'{model.name}: takes no guides; the shipped colorizer does, without --model')
+    if guides.hints is not None and (paler := paler_hints(guides, opened.read)):
+        log(
+            f'{opened.path}: {paler} of {len(guides.hints)} hints come out paler than asked: '
+            'their pixels are too dark or too bright for so much colour'
+        )
+    if guides.complete:
+        log(f'{opened.path}: all colours were measured; nothing was guessed')
+    return guides
+
+
 def _render(
-    model: Model, source: Any, settings: Settings, log: Callable[[str], None], *, shown: bool = False
+    model: Model,
+    source: Any,
+    settings: Settings,
+    guides: Guides | None,
+    log: Callable[[str], None],
+    *,
+    shown: bool = False,
 ) -> Iterator[np.ndarray]:
     if model.task == 'frames':
         return (source.pictures if shown else source.strips)(tile=settings.tile, log=log)
@@ -362,6 +400,7 @@ def _render(
         tile=settings.tile,
         reduction=settings.reduction,
         saturation=settings.saturation,
+        guides=guides,
         log=log,
     )
 
@@ -371,6 +410,7 @@ def _write_picture(
     source: Any,
     target: Path,
     settings: Settings,
+    guides: Guides | None,
     made: dict[str, Any],
     seal: Callable[[Path], None],
     progress: Progress,
@@ -387,7 +427,7 @@ def _write_picture(
 
     def strips() -> Iterator[np.ndarray]:
         top = 0
-        for strip in _render(model, source, settings, log, shown=True):
+        for strip in _render(model, source, settings, guides, log, shown=True):
             if like and like.alpha is not None:
                 opacity = np.clip(_alpha(like, strip, top, factor), 0.0, 1.0)
                 strip = strip * opacity if alpha is None else np.concatenate([strip, opacity], axis=-1)
