@@ -70,10 +70,9 @@ class Network:
 
     def _predict(self, variables: Any, gray: jax.Array) -> tuple[jax.Array, jax.Array, str]:
         space = self.description['generator']['fields']['space']
-        planes = gray[..., 1:]
         x = told = colorization.network_input(gray[..., :1], space)
         if self.guided:
-            missing = guides.PLANES - planes.shape[-1]
-            told = jnp.concatenate([x, jnp.pad(planes, ((0, 0), (0, 0), (0, 0), (0, missing)))], axis=-1)
+            told = jnp.concatenate([x, gray[..., 1:]], axis=-1) if gray.shape[-1] > 1 else x
+            told = jnp.pad(told, ((0, 0), (0, 0), (0, 0), (0, 1 + guides.PLANES - told.shape[-1])))
         prediction: Any = self.generator.apply(variables, told, train=False)
         return x, prediction, space
