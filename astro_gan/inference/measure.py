@@ -56,6 +56,7 @@ class Measured:
         sky_level, noise_level: their medians.
         fwhm: of a star, in pixels.
         correlation: of the noise of neighbouring pixels.
+        grain: whether the noise is correlated otherwise than resampling leaves it, as on a plate.
         saturation: the level at which pixels are full, or None.
         full: share of the pixels that are.
         linear: False if the values cannot be proportional to light (a picture of at most 256 levels).
@@ -67,6 +68,7 @@ class Measured:
     noise_level: Level
     fwhm: Level
     correlation: Level
+    grain: bool
     saturation: float | None
     full: float
     linear: bool
@@ -114,7 +116,7 @@ def measure(
     powers = powers[np.isfinite(powers).all(1) & (powers > 0).all(1)]
     if not len(powers):
         raise ValueError('no noise to measure: too few pixels are valid, or neighbouring pixels are equal')
-    correlation, third, source = noise_of.correlation(powers)
+    correlation, third, source, grain = noise_of.correlation(powers)
     share = noise_of.expected(noise_of.tap(correlation.value))[3]  # of the noise, in the third differences
     skies, noises = (np.full((len(ys) - 1, len(xs) - 1), np.nan) for _ in range(2))
     for place in boxes:
@@ -144,6 +146,7 @@ def measure(
         noise_level=Level(level, error, source) if noise is None else given._replace(value=noise),
         fwhm=Level(*stars.width(windows)) if fwhm is None else given._replace(value=fwhm),
         correlation=correlation,
+        grain=grain,
         saturation=saturation,
         full=full,
         linear=not _few_levels(frame),

@@ -130,8 +130,9 @@ def tap(correlation: float) -> float:
     return correlation / (1 + math.sqrt(max(0.0, 1 - 2 * correlation**2)))
 
 
-def correlation(powers: np.ndarray) -> tuple[Level, bool, str]:
-    """From the boxes' powers: the correlation, whether the noise shows in the third differences alone, its source."""
+def correlation(powers: np.ndarray) -> tuple[Level, bool, str, bool]:
+    """From the boxes' powers: the correlation, whether the noise shows in the third differences alone, its source,
+    and whether it is grain: correlated, and otherwise than resampling leaves it."""
     # Where there is least light: the half of the boxes with the largest share of third differences.
     powers = powers[np.argsort(-powers[:, 3] / powers[:, 0])[: max(1, math.ceil(len(powers) / 2))]]
     ratios = powers[:, 1] / powers[:, 0] - 1
@@ -147,6 +148,9 @@ def correlation(powers: np.ndarray) -> tuple[Level, bool, str]:
     # light. But light only adds: where it covers the frame, nearly all boxes have a brighter half that reaches farther.
     unsure = 4.5 * 1.25 * float(curvatures.std()) / math.sqrt(len(curvatures))  # of white noise, as a share
     if plain < (1.05 + 1.5 * unsure) * fine or np.quantile(powers[:, 4], 0.25) < 1.2:
-        return Level(value, error, 'differences along rows and diagonals'), False, 'differences of neighbouring pixels'
+        third = math.sqrt(np.median(powers[:, 3]) / expected(tap(value))[3]) / plain
+        grain = value > 0.3 and not 0.8 < third < 1.25
+        found = Level(value, error, 'differences along rows and diagonals')
+        return found, False, 'differences of neighbouring pixels', grain
     source = 'third differences, as sources cover the frame'
-    return Level(float(1 - shares[0, best]), max(0.05, error), source), True, source
+    return Level(float(1 - shares[0, best]), max(0.05, error), source), True, source, False

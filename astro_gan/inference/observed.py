@@ -248,8 +248,8 @@ def unlike(observed: Observed) -> list[str]:
         if fwhm.value + fwhm.error < 0.95 * low or fwhm.value - fwhm.error > 1.05 * high:
             found.append(f'stars {fwhm.value:.2g} pixels wide ({low:g} to {high:g} were learned)')
         low, high = ranges['correlation']
-        if not low - 0.15 <= correlation.value <= high + 0.05:
-            kind = 'grain, or pixels made finer' if correlation.value > high else 'sharpened before'
+        if measured.grain or not low - 0.15 <= correlation.value <= high + 0.05:
+            kind = 'sharpened before' if correlation.value < low else 'grain, or pixels made finer'
             found.append(f'noise of neighbours correlated by {correlation.value:.2f}: {kind}')
         if measured.full > MOST_FULL:
             found.append(f'{measured.full:.0%} of the pixels saturated')

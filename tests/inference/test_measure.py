@@ -25,6 +25,7 @@ def test_star_fields(fwhm, correlation, count):
     assert found.sky_level.value == pytest.approx(100.0, abs=0.7)
     assert found.saturation is None
     assert found.linear
+    assert not found.grain
 
 
 def test_crowding_is_no_noise():
