@@ -86,6 +86,7 @@ def _bands(key: jax.Array, height: int, width: int) -> jax.Array:
     discs, rest = jax.random.split(key)
     y, x, radius = jax.random.uniform(discs, (3, 5)) * jnp.array([[1.0], [1.0], [0.25]])
     rows, columns = (jnp.arange(height) / height)[:, None, None], (jnp.arange(width) / width)[None, :, None]
+    y, x, radius = (value[None, None] for value in (y, x, radius))
     mask = (jnp.square(rows - y) + jnp.square(columns - x) > jnp.square(radius)).all(-1)
     cut, end, whole = jax.random.uniform(rest, (3,))
     side = jnp.where(end < 0.5, columns[..., 0], 1.0 - columns[..., 0]) < 0.3 + 0.6 * cut
@@ -101,7 +102,7 @@ def palette_of(lab: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
     else:
         edges = jnp.linspace(0.0, 100.0, rows + 1)[1:-1]
         least = max(1, len(pixels) // 1000)
-    number = (pixels[:, :1] >= edges).sum(-1)
+    number = (pixels[:, :1] >= edges[None]).sum(-1)
     counts = jax.ops.segment_sum(jnp.ones(len(pixels)), number, rows)
     means = jax.ops.segment_sum(pixels, number, rows) / jnp.maximum(counts, 1.0)[:, None]
     return means, counts >= least
@@ -119,13 +120,13 @@ def paint(lightness: jax.Array, palette: jax.Array, used: jax.Array) -> jax.Arra
 def soften(ab: jax.Array, small: jax.Array) -> jax.Array:
     """`guides.soften` of a square to `small` pixels on a side: means over areas, enlarged by the Keys cubic."""
     size = ab.shape[0]
-    cells, pixels = jnp.arange(size), jnp.arange(size)
+    cells, pixels = jnp.arange(size)[:, None], jnp.arange(size)[None]
     step = size / small
-    start, stop = cells[:, None] * step, (cells[:, None] + 1) * step
+    start, stop = cells * step, (cells + 1) * step
     reduce = jnp.clip(jnp.minimum(stop, pixels + 1) - jnp.maximum(start, pixels), 0.0, 1.0) / step
-    place = (pixels + 0.5) / step - 0.5
-    taps = jnp.floor(place).astype(jnp.int32)[:, None] + jnp.arange(-1, 3)
-    away = jnp.abs(place[:, None] - taps)
+    place = (cells + 0.5) / step - 0.5
+    taps = jnp.floor(place).astype(jnp.int32) + jnp.arange(-1, 3)[None]
+    away = jnp.abs(place - taps)
     near, far = (1.5 * away - 2.5) * away**2 + 1.0, ((-0.5 * away + 2.5) * away - 4.0) * away + 2.0
     weights = jnp.where(away <= 1.0, near, far) * ((taps >= 0) & (taps < small))
     weights = weights / weights.sum(-1, keepdims=True)
@@ -141,13 +142,13 @@ def spread(lightness: jax.Array, values: jax.Array, mask: jax.Array, places: jax
     rows, columns = jnp.mgrid[:height, :width] / size
     all_places = jnp.stack([rows, columns, lightness / guides.REACH], axis=-1).reshape(-1, 3)
     points = all_places[places]
-    squares = sum(jnp.square(all_places[:, c, None] - points[:, c]) for c in range(3))
+    squares = sum(jnp.square(all_places[:, c, None] - points[None, :, c]) for c in range(3))
     # A pixel that was drawn twice counts once, as in a mask.
     first = jnp.zeros(height * width, jnp.int32).at[places[::-1]].set(jnp.arange(len(places))[::-1])
     counts = mask.reshape(-1)[places] & (first[places] == jnp.arange(len(places)))
-    weights = counts / jnp.square(squares + guides.NEAR)
+    weights = counts[None] / jnp.square(squares + guides.NEAR)
     known = values.reshape(-1, 2)[places]
     filled = (weights @ known) / jnp.maximum(weights.sum(-1, keepdims=True), 1e-12)
-    nearest = jnp.sqrt(jnp.where(counts, squares, jnp.inf).min(-1)).reshape(height, width)
+    nearest = jnp.sqrt(jnp.where(counts[None], squares, jnp.inf).min(-1)).reshape(height, width)
     filled = jnp.where(mask[..., None], values, filled.reshape(height, width, 2))
     return filled, jnp.where(mask, 0.0, nearest)

@@ -67,7 +67,7 @@ def test_upscalers_beat_bicubic(name, hubble):
 def test_the_colorizer_adds_colour_and_keeps_the_lightness(hubble):
     """Colours from a gray picture; L* to half a level of 8 bits."""
     gray = np.asarray(jax.device_get(rgb_to_lab(hubble[None, :256, :256].astype(np.float32) / 255)))[0, ..., 0] / 100
-    lab = np.asarray(rgb_to_lab(load_model('colorize_lab')(gray)[None]))[0]
+    lab = np.asarray(rgb_to_lab(load_model('colorize')(gray)[None]))[0]
     wanted = np.asarray(rgb_to_lab(np.repeat(gray[..., None], 3, -1)[None]))[0, ..., 0]
     assert np.abs(lab[..., 0] - wanted).max() < 0.2
     assert np.hypot(lab[..., 1], lab[..., 2]).max() > 3

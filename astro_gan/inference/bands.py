@@ -87,10 +87,12 @@ def _read_frame(path: str, source: Any) -> np.ndarray:
     from astro_gan.files.fits import read_frame
 
     frame = read_frame(path)
+    if frame.planes != 1:
+        raise UserError(f'--color-from {printable(path)}: holds {frame.planes} planes; a band is one')
     data = np.where(frame.bad, np.nan, frame.data) if frame.bad is not None else frame.data
     data = np.asarray(data, np.float64)
     here, there = (WCS(header, naxis=2) for header in (source.frame.header, frame.header))
-    shape = source.frame.data.shape
+    shape = (source.height, source.width)
     if not (here.has_celestial and there.has_celestial):
         if data.shape != shape:
             raise UserError(
@@ -105,4 +107,4 @@ def _read_frame(path: str, source: Any) -> np.ndarray:
         data, _ = reproject_interp((data, there), here, shape_out=shape)
         if np.isfinite(data).mean() < _LEAST_OVERLAP:
             raise UserError(f'--color-from {printable(path)}: shows another part of the sky than the image')
-    return data[::-1] if source.upright else data
+    return data[::-1] if source.turned else data
