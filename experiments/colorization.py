@@ -19,7 +19,7 @@ from experiments import parts
 
 BASELINE = 'gray'  # what `Task.baseline` is called in tables: leaving it gray
 HEADLINE = ('l1', 'l2', 'l1_ab', 'psnr', 'ssim_y', 'lpips', 'colourfulness', 'colourfulness_truth')
-ENCODERS = {'resnet18_unet': 'resnet18', 'resnet50_patch': 'resnet50'}
+ENCODERS = {'resnet18_unet': 'resnet18', 'guided_unet': 'resnet18', 'resnet50_patch': 'resnet50'}
 
 
 def make_task(config: ConfigDict) -> Task:

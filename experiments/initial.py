@@ -108,7 +108,8 @@ def _from_workdir(config: ConfigDict, task: Any, workdir: Path, log: Callable[[s
     ours = task.describe(config)
     try:
         theirs = json.loads((workdir / 'config.json').read_text())
-        description = {'task': theirs['task'], 'generator': dict(theirs['generator'])}
+        task_name = ours['task'] if theirs['task'] == config.task else theirs['task']
+        description = {'task': task_name, 'generator': dict(theirs['generator'])}
         if 'factor' in theirs:
             description['generator']['factor'] = theirs['factor']
         discriminator, dataset = dict(theirs['discriminator']), dict(theirs['dataset'])

@@ -22,10 +22,10 @@ from astro_gan.state import GANState, state_shape
 from astro_gan.tables import read_rows, write_rows
 from astro_gan.task import Stage, Task
 from astro_gan.train import make_eval_step
-from experiments import batches, colorization, frames, parts, super_resolution
+from experiments import batches, colorization, frames, guided, parts, super_resolution
 from experiments.initial import STAGES, best_state, initial_state
 
-TASKS = {'super_resolution': super_resolution, 'colorization': colorization, 'frames': frames}
+TASKS = {'super_resolution': super_resolution, 'colorization': colorization, 'frames': frames, 'guided': guided}
 # How a metric of a task's headline looks in a table: title (^ or v: which way is better) and digits.
 COLUMNS = {
     'l1': ('L1 v', 5),

@@ -4,10 +4,12 @@ import functools
 import hashlib
 import json
 
+import jax
 import numpy as np
 import safetensors.numpy
 
 from astro_gan import export
+from astro_gan.guides import PLANES
 from astro_gan.inference.chain import join
 from astro_gan.inference.exported import FORMAT
 from astro_gan.inference.network import Network
@@ -21,7 +23,8 @@ def network(generator, task, **fields):
     colorizes = task == 'colorization'
     channels, smallest = (1, 64) if colorizes else (3, 16)
     module = make_generator(generator, **fields)
-    variables = randomise(module, np.zeros((1, smallest, smallest, channels), np.float32))
+    planes = PLANES if generator == 'guided_unet' else 0
+    variables = randomise(module, np.zeros((1, smallest, smallest, channels + planes), np.float32))
     image = {'channels': channels, 'range': [0.0, 1.0]}
     description = {
         'task': task,
@@ -30,6 +33,7 @@ def network(generator, task, **fields):
         'input': image | ({'smallest': 64} if colorizes else {}),
         'output': {'channels': 3},
         'reduction': 1,
+        'guides': planes,
         'weights': {'sha256': '0' * 64},
     }
     return Network(description, module, dict(variables))
@@ -47,6 +51,24 @@ def colorizer(generator='resnet18_unet', **fields):
     fields = fields or {'features': 4, 'stages': 1, 'space': 'lab'}
     one = network(generator, 'colorization', **fields)
     return Model(one.description | {'name': 'tiny_color'}, (one,))
+
+
+@functools.cache
+def framer():
+    """A network for frames that is nearly bicubic interpolation of compressed noise units, as a fresh one is."""
+    fields = {'features': 4, 'blocks': 1, 'factor': 2, 'scales': [0.7]}
+    module = make_generator('frame_wdsr', **fields)
+    variables = module.init(jax.random.key(0), np.zeros((1, 16, 16, 3), np.float32), train=False)
+    description = {
+        'task': 'frames',
+        'name': 'tiny_frames',
+        'factor': 2,
+        'generator': {'name': 'frame_wdsr', 'fields': fields},
+        'input': {'channels': 3, 'conditions': {'fwhm': [1.2, 6.0], 'correlation': [0.0, 0.6]}},
+        'output': {'channels': 1, 'psf': {'ratio': 0.6, 'least_fwhm_in_output_pixels': 2.0}},
+        'weights': {'sha256': '0' * 64},
+    }
+    return Model(description, (Network(description, module, dict(variables)),))
 
 
 def enhancer(factor=2):

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
+import math
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from astro_gan import commands
+from astro_gan.commands import guides
 
+FRAME_SETTINGS = ('sky', 'noise', 'fwhm', 'sharpen', 'denoise', 'residual')
 HELP = {
     'colorize': 'gray pictures or frames to colour, same size',
     'upscale': 'pictures or frames made larger',
@@ -48,14 +53,16 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
             help='a shipped model (see `astro-gan models`) or an exported directory; again for a chain of models',
         )
         if name != 'colorize':
-            parser.add_argument('--factor', type=int, metavar='N', help="enlargement; default: 4, or the models' own")
+            parser.add_argument('--factor', type=int, metavar='N', help="enlargement; default: the model's own, or 4")
             parser.add_argument(
                 '--conserve',
                 choices=('surface_brightness', 'flux'),
                 default='surface_brightness',
                 help='FITS: keep the value of a pixel (default), or the sum over an area',
             )
-        if name != 'upscale':
+        if name == 'upscale':
+            _add_frame_settings(parser)
+        else:
             parser.add_argument('--allow-color', action='store_true', help='make colour pictures gray first')
             parser.add_argument(
                 '--reduction',
@@ -63,12 +70,13 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
                 metavar='N',
                 help='predict colours on a copy N times smaller; default: as in the training',
             )
+            guides.add_to(parser)
             parser.add_argument(
                 '--saturation',
-                type=_saturation,
+                type=_number(0, 10),
                 default=1.0,
                 metavar='X',
-                help='multiply the predicted colours by X, 0 to 10; default: 1, the most probable and rather pale',
+                help='multiply the predicted colours by X, 0 to 10; default: 1',
             )
         parser.add_argument(
             '--format', choices=('png', 'jpg', 'tif', 'fits'), help="of the results; default: the input's"
@@ -111,14 +119,38 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _saturation(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 10.0:
-        raise argparse.ArgumentTypeError(f'{text} is no number from 0 to 10')
-    return value
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            limits = f'from {low:g} to {high:g}' if math.isfinite(high) else f'from {low:g}' * math.isfinite(low)
+            raise argparse.ArgumentTypeError(f'{text} is no number {limits}'.strip())
+        return value
+
+    return parse
+
+
+def _add_frame_settings(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('frames', 'for models for frames (frames_x2, which FITS and float TIFF get)')
+    any_number, share = _number(-sys.float_info.max, sys.float_info.max), _number(0, 1)
+    group.add_argument('--sky', type=any_number, metavar='X', help='level of the sky, data values; default: measured')
+    group.add_argument(
+        '--noise',
+        type=_number(sys.float_info.min, sys.float_info.max),
+        metavar='X',
+        help='standard deviation of a pixel, data values; default: measured',
+    )
+    group.add_argument(
+        '--fwhm', type=_number(0.5, 50), metavar='PIXELS', help="width of a star; default: from the frame's own stars"
+    )
+    group.add_argument('--sharpen', type=share, default=1.0, metavar='X', help='share of the sharpening; default: 1')
+    group.add_argument('--denoise', type=share, default=1.0, metavar='X', help='share of the denoising; default: 1')
+    group.add_argument(
+        '--residual', action='store_true', help='write the input less the reobserved output beside the output'
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -128,7 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
     from astro_gan.errors import UserError
     from astro_gan.files.paths import printable
     from astro_gan.inference import files
-    from astro_gan.inference.choose import choose_model
+    from astro_gan.inference.choose import choose_frame_model, choose_model
     from astro_gan.inference.jobs import find_jobs
 
     use_compilation_cache()
@@ -143,6 +175,7 @@ def run(arguments: argparse.Namespace) -> int:
         mask=arguments.mask,
         allow_mosaic=arguments.allow_mosaic,
         ignore_checksum=arguments.ignore_checksum,
+        **{name: given[name] for name in FRAME_SETTINGS if name in given},
         format=arguments.format,
         tile=arguments.tile,
         overwrite=arguments.overwrite,
@@ -151,26 +184,17 @@ def run(arguments: argparse.Namespace) -> int:
     )
     out = Path(arguments.out)
     jobs = find_jobs(arguments.inputs, out, arguments.format, log=_note)
-    model = choose_model(arguments.command, arguments.model, given.get('factor'))
+    variants = given.get('variants')
+    settings = dataclasses.replace(settings, guides=guides.options(arguments, jobs))
+    chosen = (arguments.command, arguments.model, given.get('factor'))
+    model, frame_model = choose_model(*chosen), choose_frame_model(*chosen)
     if out.exists() and not out.is_dir():
         raise UserError(f'{printable(out)}: is a file; -o names a folder')
     out.mkdir(parents=True, exist_ok=True)
     heard = commands.say(f'{model.name}: {len(jobs)} file{"s" * (len(jobs) != 1)} to {printable(out)}/')
-    if arguments.beam_runner:
-        from astro_gan.inference import beam
-
-        counts = beam.run(
-            arguments.command,
-            arguments.model,
-            given.get('factor'),
-            jobs,
-            settings,
-            runner=arguments.beam_runner,
-            options=arguments.beam_options,
-            fail=lambda line: _note(f'error: {line}'),
-        )
-    else:
-        counts = _with_progress(model, jobs, settings)
+    counts: Counter[str] = Counter()
+    for own, named in guides.runs(settings, jobs, variants):
+        counts += _apply(model, frame_model, named, own, arguments)
     words = {
         files.MADE: 'made',
         files.FINISHED: 'already finished',
@@ -179,14 +203,34 @@ def run(arguments: argparse.Namespace) -> int:
     }
     parts = [f'{counts[outcome]} {word}' for outcome, word in words.items() if counts[outcome] or outcome == files.MADE]
     heard &= commands.say(', '.join(parts))
+    for path in guides.write_sheets(jobs, variants) if variants else []:
+        heard &= commands.say(f'{printable(path)}: all variants')
     return 1 if counts[files.FAILED] or not heard else 0
+
+
+def _apply(model: Any, frame_model: Any, jobs: list[Any], settings: Any, arguments: argparse.Namespace) -> Counter[str]:
+    """The work, here or in a Beam pipeline: how many files came to what."""
+    if not arguments.beam_runner:
+        return _with_progress(model, frame_model, jobs, settings)
+    from astro_gan.inference import beam
+
+    return beam.run(
+        arguments.command,
+        arguments.model,
+        vars(arguments).get('factor'),
+        jobs,
+        settings,
+        runner=arguments.beam_runner,
+        options=arguments.beam_options,
+        fail=lambda line: _note(f'error: {line}'),
+    )
 
 
 def _note(line: str) -> None:
     commands.say(line, sys.stderr)
 
 
-def _with_progress(model: Any, jobs: list[Any], settings: Any) -> Any:
+def _with_progress(model: Any, frame_model: Any, jobs: list[Any], settings: Any) -> Any:
     from tqdm import tqdm
 
     from astro_gan.inference import files
@@ -208,6 +252,7 @@ def _with_progress(model: Any, jobs: list[Any], settings: Any) -> Any:
             model,
             jobs,
             settings,
+            frame_model=frame_model,
             fail=_unless_deaf(lambda line: note(f'error: {line}')),
             progress=_unless_deaf(bar.update),
             start=_unless_deaf(start),

@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from astro_gan.errors import UserError
 from astro_gan.files import atomic
-from astro_gan.inference.choose import choose_model
+from astro_gan.inference.choose import choose_frame_model, choose_model
 from astro_gan.inference.files import FAILED, Settings, apply_file, remove_stale
 
 
@@ -35,7 +35,7 @@ class ApplyModel(beam.DoFn):
 
     def setup(self) -> None:
         """Load the model."""
-        self.model = choose_model(*self.arguments)
+        self.model, self.frame_model = choose_model(*self.arguments), choose_frame_model(*self.arguments)
 
     def process(self, job: tuple[str, str]) -> Iterator[str]:
         """One job, (input, output): a line of JSON that says what it came to, and the error.
@@ -44,7 +44,8 @@ class ApplyModel(beam.DoFn):
         """
         source, target = job
         try:
-            yield json.dumps([apply_file(self.model, source, Path(target), self.settings, since=self.since), ''])
+            outcome = apply_file(self.model, source, Path(target), self.settings, self.frame_model, since=self.since)
+            yield json.dumps([outcome, ''])
         except (UserError, FileNotFoundError, PermissionError) as error:
             yield json.dumps([FAILED, ' '.join(str(error).split())])
 

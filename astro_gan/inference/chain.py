@@ -10,7 +10,7 @@ from astro_gan.model import Model
 
 # What a chain's description takes over from its parts' and what it leaves to them.
 _OF_PARTS = (
-    ('task', 'factor', 'generator', 'input', 'output', 'reduction', 'name')
+    ('task', 'factor', 'generator', 'input', 'output', 'reduction', 'guides', 'name')
     + ('training_data', 'degradation', 'metrics', 'licence')
 )  # fmt: skip
 

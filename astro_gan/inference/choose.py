@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
 from astro_gan.errors import UserError
 from astro_gan.inference.chain import join
+from astro_gan.inference.network import Network
 from astro_gan.model import Model, load_model, shipped_models
+from astro_gan.models.bicubic import Bicubic
 
-COLORIZER = 'colorize_lab'
+COLORIZER = 'colorize'
 UPSCALER = 'wdsr_x{factor}'
+FRAMES = 'frames_x2'  # for frames, where it ships
 _STEPS = (4, 3, 2)  # factors of single networks, in the order in which a larger factor is taken apart
 
 
@@ -41,10 +45,39 @@ def choose_model(command: str, names: Sequence[str], factor: int | None) -> Mode
         }
         steps = ', then '.join(does[task] for task in tasks)
         raise UserError(f'--model {label}: {steps}; {command} needs {needs[command]}')
+    if len(models) > 1 and any(model.task == 'frames' for model in models):
+        raise UserError(f'--model {label}: a model for frames is none of a chain: what it makes is no frame with noise')
     total = math.prod(network.factor for network in networks)
     if factor not in (None, total):
         raise UserError(f'--factor {factor}: {label} enlarges {total} times; leave --factor out or name other models')
     return models[0] if len(models) == 1 else join(models)
+
+
+def choose_frame_model(command: str, names: Sequence[str], factor: int | None) -> Model | None:
+    """The model for frames that takes the place of `choose_model`'s, where the user named none; None: there is none.
+
+    What frames_x2 makes has a PSF of two of its pixels or more: factors beyond 2 are interpolated, as nothing finer is
+    known. On compressed values bicubic interpolation is nearly exact: the logarithm of a Gaussian is a parabola.
+    """
+    if command != 'upscale' or names or FRAMES not in shipped_models() or (factor or 2) % 2:
+        return None
+    model = load_model(FRAMES)
+    finer = (factor or 2) // model.factor
+    if finer == 1:
+        return model
+    more = bicubic(finer)
+    description = model.description | {'name': f'{model.name}+bicubic_x{finer}', 'factor': model.factor * finer}
+    return Model(description, (*model.networks, *more.networks))
+
+
+@functools.lru_cache(maxsize=4)
+def bicubic(factor: int) -> Model:
+    """Bicubic interpolation as a model."""
+    image = {'channels': 3}
+    description = {'task': 'super_resolution', 'name': 'bicubic', 'factor': factor, 'input': image, 'output': image}
+    description |= {'generator': {'name': 'bicubic', 'fields': {'factor': factor}}}
+    network = Network(description, Bicubic(factor), {})
+    return Model(description | {'weights': {'sha256': 'none'}}, (network,))
 
 
 def _default(command: str, factor: int) -> list[str]:

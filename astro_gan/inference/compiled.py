@@ -51,7 +51,9 @@ def load_or_compile(
         lower: traces the function.
         devices: that it runs on.
     """
-    if not _folder or not key:
+    config: Any = jax.config  # its settings are not declared
+    # What XLA for CPUs has loaded from JAX's own cache it cannot write whole: functions are missing when that is run.
+    if not _folder or not key or config.jax_compilation_cache_dir:
         return lower().compile()
     path = _folder / hashlib.sha256(f'{_surroundings()} {key}'.encode()).hexdigest()
     with contextlib.suppress(Exception):  # missing, damaged, of another kind of machine: compiled anew

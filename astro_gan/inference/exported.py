@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from astro_gan import colorization
+from astro_gan import colorization, guides
 from astro_gan.errors import UserError
 from astro_gan.files.paths import open_file, printable
 from astro_gan.inference.network import Network
@@ -71,6 +71,8 @@ def is_chain(description: dict[str, Any]) -> bool:
 def _check_part(part: dict[str, Any], *, own: bool) -> None:
     """ValueError, KeyError or TypeError unless a part says all that a network needs, or (not `own`) a whole chain."""
     numbers = {'factor': part['factor'], 'reduction': part.get('reduction', 1)}
+    if part.get('guides', 0) not in (0, guides.PLANES):
+        raise ValueError(f'guides {str(part["guides"])[:40]}: this version knows {guides.PLANES}')
     if own:
         if part['task'] not in TASKS[:3]:
             raise ValueError(f'task {part["task"]!r} is that of no single network')
@@ -143,12 +145,13 @@ def make_network(description: dict[str, Any], variables: dict[str, Any], where: 
                 raise ValueError(f'{field} {str(fields[field])[:40]}, and {len(found)} tensors of weights')
         generator = make_generator(name, **fields)
         size = max(16, description['input'].get('smallest', 16))
-        image = jax.ShapeDtypeStruct((1, size, size, description['input']['channels']), np.float32)
+        planes = description['input']['channels'] + description.get('guides', 0)
+        image = jax.ShapeDtypeStruct((1, size, size, planes), np.float32)
         output, spec = jax.eval_shape(
             lambda key, image: generator.init_with_output(key, image, train=False), jax.random.key(0), image
         )
         colorizes = description['task'] == 'colorization'
-        channels = (1, colorization.CHANNELS[fields['space']]) if colorizes else (3, 3)
+        channels = (1 + description.get('guides', 0), colorization.CHANNELS[fields['space']]) if colorizes else (3, 3)
         if description['task'] == 'frames':
             channels = (1 + CONDITIONS, 1)
         if (image.shape[-1], *output.shape[1:]) != (channels[0], factor * size, factor * size, channels[1]):

@@ -24,6 +24,8 @@ from astro_gan.files.paths import open_file, printable
 from astro_gan.files.picture_writer import write_picture
 from astro_gan.files.tiff import is_float_tiff
 from astro_gan.inference import provenance, tiling
+from astro_gan.inference.guide_options import GuideOptions, read_guides
+from astro_gan.inference.guides import Guides, paler_hints, shares
 from astro_gan.inference.jobs import Job
 from astro_gan.inference.render import TILES, enlarged_window, render
 from astro_gan.model import Model, to_levels
@@ -47,12 +49,16 @@ class Settings:
         allow_color: colour pictures are made gray where gray is meant.
         reduction: working scale of a colorizer; None: that of its training.
         saturation: multiplies the colours that a colorizer predicts.
+        guides: of a colorizer.
         hdu: FITS extension; None: the science image.
         stretch: of FITS frames, one of STRETCHES.
         conserve: of FITS frames, 'surface_brightness' or 'flux'.
         mask: of FITS frames, what 1 in a MASK means ('bad', 'good'), or 'ignore'; None: bad, unless that is most of it.
         allow_mosaic: frames of colour sensors before debayering are taken as gray.
         ignore_checksum: frames that do not agree with their DATASUM are read.
+        sky, noise, fwhm: of frames, for models for frames, in place of what is measured; data values and pixels.
+        sharpen, denoise: how much of what a model for frames does is kept, 0 to 1.
+        residual: write what a model for frames leaves unexplained beside its output.
         format: one of FORMATS; None: the input's.
         tile: pixels of the input on a side of a tile; None: the default.
         overwrite: replace outputs that are there.
@@ -63,12 +69,19 @@ class Settings:
     allow_color: bool = False
     reduction: int | None = None
     saturation: float = 1.0
+    guides: GuideOptions = dataclasses.field(default_factory=GuideOptions)
     hdu: str | None = None
     stretch: str = 'asinh'
     conserve: str = 'surface_brightness'
     mask: str | None = None
     allow_mosaic: bool = False
     ignore_checksum: bool = False
+    sky: float | None = None
+    noise: float | None = None
+    fwhm: float | None = None
+    sharpen: float = 1.0
+    denoise: float = 1.0
+    residual: bool = False
     format: str | None = None
     tile: int | None = None
     overwrite: bool = False
@@ -78,9 +91,20 @@ class Settings:
     def deciding(self) -> dict[str, Any]:
         """Those that decide the output's values."""
         names = ('allow_color', 'reduction', 'hdu', 'stretch', 'conserve', 'format')
-        newer = ('saturation', 'mask', 'allow_mosaic', 'ignore_checksum')  # than many results
+        newer = (
+            'saturation',
+            'mask',
+            'allow_mosaic',
+            'ignore_checksum',
+            'sky',
+            'noise',
+            'fwhm',
+            'sharpen',
+            'denoise',
+        )  # than many results
         changed = [name for name in newer if getattr(self, name) != getattr(Settings, name)]
-        return {name: getattr(self, name) for name in (*names, *changed)}
+        told = self.guides.deciding()
+        return {name: getattr(self, name) for name in (*names, *changed)} | ({'guides': told} if told else {})
 
 
 def estimate_megapixels(path: str) -> float:
@@ -102,6 +126,7 @@ def apply_files(
     jobs: list[Job],
     settings: Settings,
     *,
+    frame_model: Model | None = None,
     fail: Callable[[str], None],
     progress: Progress,
     start: Start = lambda source, megapixels: None,
@@ -110,6 +135,7 @@ def apply_files(
     """Apply a model to files; a file that fails does not stop the others.
 
     Args:
+        frame_model: for frames in place of `model`, if they are like those that it learned.
         fail: is told one line for each file that fails, or, if the program itself has failed, where.
         progress: is told the megapixels that have been made.
         start: is told each input, as it is opened, and how many megapixels it will make.
@@ -123,7 +149,9 @@ def apply_files(
     counts: Counter[str] = Counter()
     for source, target in jobs:
         try:
-            outcome = apply_file(model, source, target, settings, progress=progress, start=start, log=log, since=since)
+            outcome = apply_file(
+                model, source, target, settings, frame_model, progress=progress, start=start, log=log, since=since
+            )
         except Exception as error:
             outcome = FAILED
             fail(explain(error, source, target))
@@ -160,6 +188,7 @@ def apply_file(
     source: str,
     target: Path,
     settings: Settings,
+    frame_model: Model | None = None,
     *,
     progress: Progress = lambda megapixels: None,
     start: Start = lambda source, megapixels: None,
@@ -184,7 +213,8 @@ def apply_file(
     float_tiff = kind == 'tif' and is_float_tiff(source)
     is_frame = kind in ('fits', 'xisf') or float_tiff
     becomes = settings.format or ('fits' if kind == 'xisf' else kind)
-    opened = _open(model, source, settings, is_frame=is_frame, upright=becomes != 'fits')
+    used = frame_model if frame_model and is_frame else model
+    opened = _open(used, source, settings, is_frame=is_frame, upright=becomes != 'fits')
     if becomes == 'fits' and not is_frame:
         raise UserError(f'{name}: a picture has no data values to write as FITS; choose another --format')
     if min(opened.height, opened.width) < SMALLEST:
@@ -192,9 +222,22 @@ def apply_file(
     notes = list(getattr(opened, 'notes', ()))
     for note in notes:
         log(f'{name}: {note}')
+    more = {'stretch': dataclasses.asdict(opened.stretch), 'hdu': opened.frame.hdu} if is_frame else {}
+    if used.task == 'frames':
+        from astro_gan.inference import observed
+
+        if not is_frame:
+            raise UserError(
+                f'{name}: is a picture, and {used.name} enlarges frames with data values; leave --model out'
+            )
+        used, opened, found = observed.prepare(used, opened, target, settings, forced=used is model, log=log)
+        more |= found
+    model = used
     megapixels = model.factor**2 * opened.height * opened.width / 1e6
     start(source, megapixels)
-    more = {'stretch': dataclasses.asdict(opened.stretch), 'hdu': opened.frame.hdu} if is_frame else {}
+    guides = _read_guides(model, opened, settings, log)
+    if guides is not None:
+        more['colours'] = shares(guides)
     made = provenance.describe(model, source, settings.deciding(), notes=notes, **more)
     if target.is_dir():
         raise UserError(f'{printable(target)}: is a folder, and the output would have its name')
@@ -212,7 +255,7 @@ def apply_file(
         write = _write_picture
         if becomes == 'fits' or (becomes == 'tif' and float_tiff):
             write = _write_fits if becomes == 'fits' else _write_float_tiff
-        write(model, opened, target, settings, made, seal, progress, log)
+        write(model, opened, target, settings, guides, made, seal, progress, log)
     return MADE
 
 
@@ -255,21 +298,23 @@ def _write_fits(
     source: FrameSource,
     target: Path,
     settings: Settings,
+    guides: Guides | None,
     made: dict[str, Any],
     seal: Callable[[Path], None],
     progress: Progress,
     log: Callable[[str], None],
 ) -> None:
     from astro_gan.files.fits import open_writer
-    from astro_gan.inference import frames
+    from astro_gan.inference import frames, observed
 
+    kind: Any = observed if model.task == 'frames' else frames
     factor = model.factor
     shape: tuple[int, ...] = (factor * source.height, factor * source.width)
     shape = (3, *shape) if model.channels == 1 or source.channels == 3 else shape
-    header = frames.output_header(source, shape, factor, made | {'conserve': settings.conserve})
+    header = kind.output_header(source, shape, factor, made | {'conserve': settings.conserve})
     extensions = frames.color_extensions(header) if len(shape) == 3 else ()
     with open_writer(target, shape, header, extensions=extensions, overwrite=True, seal=seal) as write:
-        for planes in _data_rows(model, source, settings, progress, log):
+        for planes in _data_rows(model, source, settings, guides, progress, log):
             write(planes if len(shape) == 3 else planes[0])
 
 
@@ -278,6 +323,7 @@ def _write_float_tiff(
     source: FrameSource,
     target: Path,
     settings: Settings,
+    guides: Guides | None,
     made: dict[str, Any],
     seal: Callable[[Path], None],
     progress: Progress,
@@ -290,7 +336,7 @@ def _write_float_tiff(
     write_float_tiff(
         target,
         (factor * source.height, factor * source.width, channels),
-        (np.moveaxis(planes, 0, -1) for planes in _data_rows(model, source, settings, progress, log)),
+        (np.moveaxis(planes, 0, -1) for planes in _data_rows(model, source, settings, guides, progress, log)),
         like=source.path,
         factor=factor,
         description=f'{provenance.NOTICE}\n{json.dumps(made | {"conserve": settings.conserve}, allow_nan=False)}',
@@ -300,27 +346,61 @@ def _write_float_tiff(
 
 
 def _data_rows(
-    model: Model, source: FrameSource, settings: Settings, progress: Progress, log: Callable[[str], None]
+    model: Model,
+    source: FrameSource,
+    settings: Settings,
+    guides: Guides | None,
+    progress: Progress,
+    log: Callable[[str], None],
 ) -> Iterator[np.ndarray]:
     """The output as data values, float32 `[planes, rows, W]`, some rows at a time."""
-    from astro_gan.inference import frames
+    from astro_gan.inference import frames, observed
 
+    kind: Any = observed if model.task == 'frames' else frames
     factor, top = model.factor, 0
-    for strip in _render(model, source, settings, log):
+    for strip in _render(model, source, settings, guides, log):
         for first in range(0, len(strip), 64 * factor):  # in float64, so a few rows at a time
-            planes = frames.to_data(source, strip[first : first + 64 * factor], top, factor, settings.conserve)
+            planes = kind.to_data(source, strip[first : first + 64 * factor], top, factor, settings.conserve)
             yield planes
             top += planes.shape[1]
         progress(strip.shape[0] * strip.shape[1] / 1e6)
 
 
-def _render(model: Model, source: Any, settings: Settings, log: Callable[[str], None]) -> Iterator[np.ndarray]:
+def _read_guides(model: Model, opened: Any, settings: Settings, log: Callable[[str], None]) -> Guides | None:
+    """The guides of a colorizer; None for another model."""
+    if not model.networks[0].colorizes:
+        return None
+    guides = read_guides(settings.guides, opened)
+    if not model.networks[0].guided and (settings.guides.given or settings.guides.variant):
+        raise UserError(f'{model.name}: takes no guides; the shipped colorizer does, without --model')
+    if guides.hints is not None and (paler := paler_hints(guides, opened.read)):
+        log(
+            f'{opened.path}: {paler} of {len(guides.hints)} hints come out paler than asked: '
+            'their pixels are too dark or too bright for so much colour'
+        )
+    if guides.complete:
+        log(f'{opened.path}: all colours were measured; nothing was guessed')
+    return guides
+
+
+def _render(
+    model: Model,
+    source: Any,
+    settings: Settings,
+    guides: Guides | None,
+    log: Callable[[str], None],
+    *,
+    shown: bool = False,
+) -> Iterator[np.ndarray]:
+    if model.task == 'frames':
+        return (source.pictures if shown else source.strips)(tile=settings.tile, log=log)
     return render(
         model.networks,
         source,
         tile=settings.tile,
         reduction=settings.reduction,
         saturation=settings.saturation,
+        guides=guides,
         log=log,
     )
 
@@ -330,6 +410,7 @@ def _write_picture(
     source: Any,
     target: Path,
     settings: Settings,
+    guides: Guides | None,
     made: dict[str, Any],
     seal: Callable[[Path], None],
     progress: Progress,
@@ -346,7 +427,7 @@ def _write_picture(
 
     def strips() -> Iterator[np.ndarray]:
         top = 0
-        for strip in _render(model, source, settings, log):
+        for strip in _render(model, source, settings, guides, log, shown=True):
             if like and like.alpha is not None:
                 opacity = np.clip(_alpha(like, strip, top, factor), 0.0, 1.0)
                 strip = strip * opacity if alpha is None else np.concatenate([strip, opacity], axis=-1)

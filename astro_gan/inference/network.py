@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from astro_gan import colorization
+from astro_gan import colorization, guides
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # compared and hashed by identity
@@ -46,6 +46,11 @@ class Network:
         """How many times smaller than the pictures its training examples were made (colorizers)."""
         return int(self.description.get('reduction', 1))
 
+    @property
+    def guided(self) -> bool:
+        """Whether it takes guides (`astro_gan.guides`) beside the picture."""
+        return self.description.get('guides', 0) > 0
+
     def forward(self, variables: Any, images: jax.Array) -> jax.Array:
         """`[N, H, W, C]` in [0, 1] -> from what a user has to what a user gets, `[N, factor H, factor W, 3]`."""
         if not self.colorizes:
@@ -54,7 +59,10 @@ class Network:
         return colorization.to_rgb(x, prediction, space)
 
     def chroma(self, variables: Any, gray: jax.Array) -> jax.Array:
-        """Gray `[N, H, W, 1]` in [0, 1] -> a colorizer's a*b* `[N, H, W, 2]` in CIE units."""
+        """Gray `[N, H, W, 1]` in [0, 1] -> a colorizer's a*b* `[N, H, W, 2]` in CIE units.
+
+        A guided one's takes `guides.first_guess` as further channels; without them it is told nothing.
+        """
         x, prediction, space = self._predict(variables, gray)
         if space == 'rgb':
             prediction = jnp.clip(prediction, 0.0, 1.0)
@@ -62,6 +70,10 @@ class Network:
 
     def _predict(self, variables: Any, gray: jax.Array) -> tuple[jax.Array, jax.Array, str]:
         space = self.description['generator']['fields']['space']
-        x = colorization.network_input(gray, space)
-        prediction: Any = self.generator.apply(variables, x, train=False)
+        planes = gray[..., 1:]
+        x = told = colorization.network_input(gray[..., :1], space)
+        if self.guided:
+            missing = guides.PLANES - planes.shape[-1]
+            told = jnp.concatenate([x, jnp.pad(planes, ((0, 0), (0, 0), (0, 0), (0, missing)))], axis=-1)
+        prediction: Any = self.generator.apply(variables, told, train=False)
         return x, prediction, space

@@ -20,8 +20,11 @@ from PIL import Image
 
 from astro_gan.color import fit_gamut, lab_to_rgb, lightness
 from astro_gan.errors import UserError
+from astro_gan.guides import lightness_of
 from astro_gan.inference import tiling
 from astro_gan.inference.compiled import load_or_compile
+from astro_gan.inference.guesses import guess
+from astro_gan.inference.guides import Guides, exactly, planes
 from astro_gan.inference.network import Network
 
 # Pixels of the input on a side of a tile, for networks with a receptive field. A GPU wants more at a time.
@@ -87,6 +90,7 @@ def render(
     tile: int | None = None,
     reduction: int | None = None,
     saturation: float = 1.0,
+    guides: Guides | None = None,
     log: Callable[[str], None] = print,
 ) -> Iterator[np.ndarray]:
     """Apply networks one after the other: an optional colorizer first, then super-resolution.
@@ -98,6 +102,7 @@ def render(
         reduction: how many times smaller the copy is on which colours are predicted; None: as in the training. It
             stops where the copy would be too small for the network.
         saturation: multiplies the predicted a*b*; the hue and the lightness stay.
+        guides: what is known of the colours, for a guided colorizer; None: nothing.
         log: is told when memory runs out.
 
     Yields:
@@ -113,7 +118,7 @@ def render(
     read, channels = source.read, source.channels
     first, rest = networks[0], networks
     if first.colorizes:
-        chroma = np.float32(saturation) * chroma_map(first, source, reduction, log)
+        chroma = _read_chroma(first, source, guides or Guides(), reduction, saturation, log)
         read, channels, rest = functools.partial(_read_colour, source, chroma), 3, networks[1:]
     if not rest:
         yield from _rows(read, source.height, source.width, tile)
@@ -163,8 +168,30 @@ def working_size(height: int, width: int, reduction: int, smallest: int) -> tupl
     return max(smallest, round(height / reduction)), max(smallest, round(width / reduction))
 
 
+def _read_chroma(
+    network: Network,
+    source: Source,
+    guides: Guides,
+    reduction: int | None,
+    saturation: float,
+    log: Callable[[str], None],
+) -> tiling.Read:
+    """What gives windows of the image's a*b*: enlarged from the reduced copy's, and exactly what was given."""
+    if guides.complete:
+        small = np.zeros((1, 1, 2), np.float32)  # nobody looks at it
+    else:
+        small = np.float32(saturation) * chroma_map(network, source, reduction, log, guides)
+    size = (source.height, source.width)
+    read = functools.partial(enlarged_window, functools.partial(_slice, small), small.shape[:2], size)
+    return exactly(guides, read, source.read)
+
+
 def chroma_map(
-    network: Network, source: Source, reduction: int | None = None, log: Callable[[str], None] = print
+    network: Network,
+    source: Source,
+    reduction: int | None = None,
+    log: Callable[[str], None] = print,
+    guides: Guides | None = None,
 ) -> np.ndarray:
     """A colorizer's a*b* for the reduced copy of a gray image, float32 `[h, w, 2]` in CIE units.
 
@@ -172,6 +199,9 @@ def chroma_map(
     """
     height, width = working_size(source.height, source.width, reduction or network.reduction, network.smallest)
     gray = reduced(source, height, width)
+    if network.guided:
+        told = planes(guides or Guides(), lightness_of(gray[..., 0]), guess)
+        gray = np.concatenate([gray, told], axis=-1)
     apply, batch = _chroma_network(network)
     read = functools.partial(_slice, gray)
     window = WINDOW
@@ -265,10 +295,9 @@ def enlarged_window(
     return np.stack(resized, axis=-1)
 
 
-def _read_colour(source: Source, chroma: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
+def _read_colour(source: Source, chroma: tiling.Read, top: int, left: int, height: int, width: int) -> np.ndarray:
     gray = source.read(top, left, height, width)
-    small, size = chroma.shape[:2], (source.height, source.width)
-    ab = enlarged_window(functools.partial(_slice, chroma), small, size, top, left, height, width)
+    ab = chroma(top, left, height, width)
     points = gray.reshape(-1, 1)
     output = np.empty((len(points), 3), np.float32)
     # Pixels are coloured one by one, so any window is a list of points: one compilation for all sizes.

@@ -14,6 +14,7 @@ from astro_gan.models.backbones import insert_backbone
 from astro_gan.models.discriminators import SRGANDiscriminator
 from astro_gan.models.edsr import EDSR
 from astro_gan.models.frame_wdsr import FrameWDSR
+from astro_gan.models.guided_unet import GuidedUNet
 from astro_gan.models.lpips import load_lpips, lpips
 from astro_gan.models.msrresnet import MSRResNet
 from astro_gan.models.patch_discriminators import PatchDiscriminator, ResNet50PatchDiscriminator
@@ -33,6 +34,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     'frame_wdsr': FrameWDSR,
     'unet': UNet,
     'resnet18_unet': ResNetUNet,
+    'guided_unet': GuidedUNet,
 }
 DISCRIMINATORS: dict[str, type[nn.Module]] = {
     'srgan': SRGANDiscriminator,
@@ -47,6 +49,7 @@ __all__ = [
     'GENERATORS',
     'WDSR',
     'FrameWDSR',
+    'GuidedUNet',
     'MSRResNet',
     'PatchDiscriminator',
     'ResNet',

@@ -5,14 +5,15 @@ import pytest
 from PIL import Image
 
 from astro_gan import cli
-from tests.small_models import colorizer, enhancer, saved, upscaler
+from tests.small_models import colorizer, enhancer, framer, saved, upscaler
 
 
 @pytest.fixture(scope='session')
 def models(tmp_path_factory):
-    """Directories of exported models: 'upscale' (x2), 'colorize', 'enhance' (x2)."""
+    """Directories of exported models: 'upscale' (x2), 'colorize', 'enhance' (x2), 'guided' (colour), 'frames' (x2)."""
     folder = tmp_path_factory.mktemp('models')
-    tiny = {'upscale': upscaler(2), 'colorize': colorizer(), 'enhance': enhancer(2)}
+    tiny = {'upscale': upscaler(2), 'colorize': colorizer(), 'enhance': enhancer(2), 'frames': framer()}
+    tiny['guided'] = colorizer('guided_unet', features=4, stages=1, space='lab')
     return {name: str(saved(model, folder / name)) for name, model in tiny.items()}
 
 

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from astro_gan.inference import compiled, tiling
 from tests.networks import pictures
@@ -16,7 +17,12 @@ def compilations(monkeypatch, tmp_path):
     monkeypatch.setattr(jax.stages.Lowered, 'compile', lambda self: done.append(1) or compile(self))
     monkeypatch.setattr(compiled, '_folder', None)
     compiled.keep_in(tmp_path / 'kept')
-    return tmp_path / 'kept', done
+    before = jax.config.jax_compilation_cache_dir
+    jax.config.update('jax_compilation_cache_dir', None)
+    compilation_cache.reset_cache()
+    yield tmp_path / 'kept', done
+    jax.config.update('jax_compilation_cache_dir', before)
+    compilation_cache.reset_cache()
 
 
 def enlarge(scale, images):

@@ -1,0 +1,153 @@
+"""Guides of training examples, drawn at random and read from the truth: the JAX twins of `astro_gan.guides`.
+
+Functions of one example, to be vmapped: shapes are static, so every kind of guide is made and one is chosen.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from astro_gan import guides
+
+# Kinds of guides with their shares. A quarter of the palettes and of the pictures comes with hints too.
+KINDS = {'none': 0.1, 'colour': 0.15, 'three': 0.18, 'curve': 0.17, 'hints': 0.2, 'picture': 0.14, 'bands': 0.06}
+ROWS = {'colour': 1, 'three': 3, 'curve': guides.CURVE}
+HINTS_TOO = 0.25
+POINTS = 200  # the most hints; and as many of the pixels of bands are spread into their holes
+RECOLOURED = 0.5  # share of the examples with a guide that get other colours
+LEAST_SCALE, MOST_SCALE = 0.7, 3.0  # of their chroma
+
+
+def draw(key: jax.Array, lab: jax.Array, context: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A training example's truth in a*b* `[H, W, 2]`, and its guides' planes `[H, W, PLANES]`.
+
+    The kind of guide is drawn from KINDS. Half of the examples that have a guide get other colours, turned in hue and
+    more or less saturated: what the network learns from them is to follow guides of any colour.
+
+    Args:
+        key: decides.
+        lab: the truth `[H, W, 3]`.
+        context: the same sky and more of it `[h, w, 3]`, which palettes are read from: a user's are of whole pictures.
+    """
+    kind_key, colour_key, soft_key, hint_key, band_key, too_key = jax.random.split(key, 6)
+    kind = jax.random.choice(kind_key, len(KINDS), p=jnp.array(list(KINDS.values())) / sum(KINDS.values()))
+    is_kind = {name: kind == number for number, name in enumerate(KINDS)}
+    lab, context = (recoloured(colour_key, image, ~is_kind['none']) for image in (lab, context))
+    lightness, ab = lab[..., 0], lab[..., 1:]
+    height, width = lightness.shape
+
+    guess = jnp.zeros_like(ab)
+    for name, rows in ROWS.items():
+        guess = jnp.where(is_kind[name], paint(lightness, *palette_of(context, rows)), guess)
+    # From a colour picture of 2 pixels to one of half the size.
+    small = jnp.round(2.0 * (height / 4) ** jax.random.uniform(soft_key))
+    guess = jnp.where(is_kind['picture'], soften(ab, small), guess)
+
+    follows = sum(is_kind[name] for name in (*ROWS, 'picture')) > 0
+    hinted = is_kind['hints'] | (follows & (jax.random.uniform(too_key) < HINTS_TOO))
+    places, hints = _hints(hint_key, height, width)
+    measured = _bands(band_key, height, width) & is_kind['bands']
+    mask = (hints & hinted) | measured
+    # Hints are spread from all of them, bands from as many places that happen to be measured.
+    correction, distance = spread(lightness, ab - guess, mask, places)
+    fall = jnp.where(mask.any(), jnp.exp(-distance / guides.FALL), 0.0)
+    guess = guess + jnp.where(mask.any(), jnp.where(follows, fall, 1.0), 0.0)[..., None] * correction
+
+    strength = sum(is_kind[name] * guides.palette_strength(rows) for name, rows in ROWS.items())
+    told = [mask, fall, jnp.full((height, width), strength), jnp.full((height, width), is_kind['picture'])]
+    planes = [guess / guides.AB_SCALE, *(jnp.asarray(plane, jnp.float32)[..., None] for plane in told)]
+    return ab, jnp.concatenate(planes, axis=-1)
+
+
+def recoloured(key: jax.Array, lab: jax.Array, told: jax.Array) -> jax.Array:
+    """With `told`, and then in half of the cases: a*b* turned by any angle, mirrored or not, and scaled."""
+    chance, turn, flip, size = jax.random.uniform(key, (4,))
+    angle = 2.0 * jnp.pi * turn
+    scale = LEAST_SCALE * (MOST_SCALE / LEAST_SCALE) ** size
+    a, b = lab[..., 1], jnp.where(flip < 0.5, -1.0, 1.0) * lab[..., 2]
+    turned = jnp.stack([jnp.cos(angle) * a - jnp.sin(angle) * b, jnp.sin(angle) * a + jnp.cos(angle) * b], axis=-1)
+    turned = jnp.clip(scale * turned, -guides.AB_SCALE, guides.AB_SCALE)
+    chosen = jnp.where(told & (chance < RECOLOURED), turned, lab[..., 1:])
+    return jnp.concatenate([lab[..., :1], chosen], axis=-1)
+
+
+def _hints(key: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
+    """POINTS random pixels, as numbers; and the first 1 to POINTS of them as a mask, their count log-uniform."""
+    count_key, place_key = jax.random.split(key)
+    count = (POINTS ** jax.random.uniform(count_key)).astype(jnp.int32)
+    places = jax.random.randint(place_key, (POINTS,), 0, height * width)
+    mask = jnp.zeros(height * width, bool).at[places].max(jnp.arange(POINTS) < count)
+    return places, mask.reshape(height, width)
+
+
+def _bands(key: jax.Array, height: int, width: int) -> jax.Array:
+    """Where bands were measured: all but five discs, and in 3 of 10 examples one side."""
+    discs, rest = jax.random.split(key)
+    y, x, radius = jax.random.uniform(discs, (3, 5)) * jnp.array([[1.0], [1.0], [0.25]])
+    rows, columns = (jnp.arange(height) / height)[:, None, None], (jnp.arange(width) / width)[None, :, None]
+    mask = (jnp.square(rows - y) + jnp.square(columns - x) > jnp.square(radius)).all(-1)
+    cut, end, whole = jax.random.uniform(rest, (3,))
+    side = jnp.where(end < 0.5, columns[..., 0], 1.0 - columns[..., 0]) < 0.3 + 0.6 * cut
+    return mask & (side | (whole > 0.3))
+
+
+def palette_of(lab: jax.Array, rows: int) -> tuple[jax.Array, jax.Array]:
+    """`guides.palette_of` as `rows` rows, and which of them count."""
+    pixels = lab.reshape(-1, 3)
+    if rows <= 8:
+        edges = jnp.quantile(pixels[:, 0], jnp.arange(1, rows) / rows)
+        least = 1
+    else:
+        edges = jnp.linspace(0.0, 100.0, rows + 1)[1:-1]
+        least = max(1, len(pixels) // 1000)
+    number = (pixels[:, :1] >= edges).sum(-1)
+    counts = jax.ops.segment_sum(jnp.ones(len(pixels)), number, rows)
+    means = jax.ops.segment_sum(pixels, number, rows) / jnp.maximum(counts, 1.0)[:, None]
+    return means, counts >= least
+
+
+def paint(lightness: jax.Array, palette: jax.Array, used: jax.Array) -> jax.Array:
+    """`guides.paint`, of the rows that are used; they are in order of L*."""
+    # A row that is not used becomes the one before it, and the first ones the first that is.
+    last = jax.lax.cummax(jnp.where(used, jnp.arange(len(used)), -1))
+    palette = palette[jnp.where(last < 0, jnp.argmax(used), last)]
+    at = palette[:, 0] + 1e-4 * jnp.arange(len(used))  # strictly increasing
+    return jnp.stack([jnp.interp(lightness, at, palette[:, c]) for c in (1, 2)], axis=-1)
+
+
+def soften(ab: jax.Array, small: jax.Array) -> jax.Array:
+    """`guides.soften` of a square to `small` pixels on a side: means over areas, enlarged by the Keys cubic."""
+    size = ab.shape[0]
+    cells, pixels = jnp.arange(size), jnp.arange(size)
+    step = size / small
+    start, stop = cells[:, None] * step, (cells[:, None] + 1) * step
+    reduce = jnp.clip(jnp.minimum(stop, pixels + 1) - jnp.maximum(start, pixels), 0.0, 1.0) / step
+    place = (pixels + 0.5) / step - 0.5
+    taps = jnp.floor(place).astype(jnp.int32)[:, None] + jnp.arange(-1, 3)
+    away = jnp.abs(place[:, None] - taps)
+    near, far = (1.5 * away - 2.5) * away**2 + 1.0, ((-0.5 * away + 2.5) * away - 4.0) * away + 2.0
+    weights = jnp.where(away <= 1.0, near, far) * ((taps >= 0) & (taps < small))
+    weights = weights / weights.sum(-1, keepdims=True)
+    enlarge = (jax.nn.one_hot(taps, size) * weights[..., None]).sum(1)
+    both = enlarge @ reduce
+    return jnp.einsum('yi,xj,ijc->yxc', both, both, ab)
+
+
+def spread(lightness: jax.Array, values: jax.Array, mask: jax.Array, places: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`guides.spread` from those pixels of `places` `[n]` that are in `mask`."""
+    height, width = mask.shape
+    size = (height * width) ** 0.5
+    rows, columns = jnp.mgrid[:height, :width] / size
+    all_places = jnp.stack([rows, columns, lightness / guides.REACH], axis=-1).reshape(-1, 3)
+    points = all_places[places]
+    squares = sum(jnp.square(all_places[:, c, None] - points[:, c]) for c in range(3))
+    # A pixel that was drawn twice counts once, as in a mask.
+    first = jnp.zeros(height * width, jnp.int32).at[places[::-1]].set(jnp.arange(len(places))[::-1])
+    counts = mask.reshape(-1)[places] & (first[places] == jnp.arange(len(places)))
+    weights = counts / jnp.square(squares + guides.NEAR)
+    known = values.reshape(-1, 2)[places]
+    filled = (weights @ known) / jnp.maximum(weights.sum(-1, keepdims=True), 1e-12)
+    nearest = jnp.sqrt(jnp.where(counts, squares, jnp.inf).min(-1)).reshape(height, width)
+    filled = jnp.where(mask[..., None], values, filled.reshape(height, width, 2))
+    return filled, jnp.where(mask, 0.0, nearest)

@@ -1,0 +1,306 @@
+"""Frames through a network for frames: in units of their noise, and back to data values (see `astro_gan.noise_units`).
+
+The output is the sky through a narrower, clean PSF. Seen through the PSF between the two and binned, it should be the
+input again, but for the noise: that is its reobservation, and what is left is the residual.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import math
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+from astro_gan.errors import UserError
+from astro_gan.files.fits import Frame, Stretch
+from astro_gan.inference import frames
+from astro_gan.inference.blend import blended
+from astro_gan.inference.choose import bicubic
+from astro_gan.inference.frames import FrameSource
+from astro_gan.inference.measure import Measured, Mesh, measure
+from astro_gan.inference.network import Network
+from astro_gan.inference.render import render
+from astro_gan.inference.residual import Residual, residual_path
+from astro_gan.model import Model
+from astro_gan.noise_units import conditions, from_network, to_network
+
+MOST_FULL = 0.05  # share of saturated pixels beyond which a frame is unlike those of the training
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Observed:
+    """A frame and what was measured of it, one plane after the other.
+
+    Attributes:
+        source: the frame.
+        measured: of every plane.
+        network: for frames.
+        then: what enlarges its compressed output further.
+        sharpen, denoise: how much of what the network does is kept, 0 to 1.
+        residual: where it is written; None: nowhere.
+    """
+
+    source: FrameSource
+    measured: tuple[Measured, ...]
+    network: Network
+    then: tuple[Network, ...] = ()
+    sharpen: float = 1.0
+    denoise: float = 1.0
+    residual: Residual | None = None
+
+    @property
+    def height(self) -> int:
+        return self.source.height
+
+    @property
+    def width(self) -> int:
+        return self.source.width
+
+    @property
+    def channels(self) -> int:
+        return self.source.channels
+
+    @property
+    def factor(self) -> int:
+        """Enlargement in all."""
+        return math.prod(network.factor for network in (self.network, *self.then))
+
+    def strips(self, *, tile: int | None = None, log: Callable[[str], None] = print) -> Iterator[np.ndarray]:
+        """The output in noise units, float32 `[rows, W, planes]`, top to bottom; the residual is written meanwhile."""
+        with contextlib.ExitStack() as stack:
+            residual = stack.enter_context(self.residual.open(self)) if self.residual else None
+            plain = residual is None and self.sharpen == self.denoise == 1.0
+            network: Any = self.network if plain else blended(self.network, self.sharpen, self.denoise)
+            planes = [
+                render([network, *self.then], _Plane(self, index), tile=tile, log=log) for index in range(self.channels)
+            ]
+            for parts in zip(*planes, strict=True):
+                values = from_network(np.stack(parts, axis=-1))  # [rows, W, 1 or 2, planes]
+                if residual:
+                    residual(values[:, :, 1])
+                yield values[:, :, 0]
+
+    def pictures(self, *, tile: int | None = None, log: Callable[[str], None] = print) -> Iterator[np.ndarray]:
+        """The output as a picture shows it, float32 `[rows, W, planes]`, nominally in [0, 1]."""
+        top = 0
+        for strip in self.strips(tile=tile, log=log):
+            yield np.moveaxis(self.source.stretch.apply(self.to_data(strip, top, self.factor)), 0, -1)
+            top += len(strip)
+
+    def to_data(self, strip: np.ndarray, top: int, factor: int) -> np.ndarray:
+        """Rows in noise units `[rows, W, planes]` to data values `[planes, rows, W]`, at `factor` times the size."""
+        place = (top, len(strip), factor)
+        data = np.moveaxis(strip, -1, 0).astype(np.float32)
+        for plane, found in zip(data, self.measured, strict=True):
+            plane *= self._rows(found.noise, *place)
+            plane += self._rows(found.sky, *place)
+        return data
+
+    def noise(self, top: int, rows: int) -> np.ndarray:
+        """Of rows of the input, float32 `[planes, rows, w]`."""
+        return np.stack([self._rows(found.noise, top, rows, 1) for found in self.measured])
+
+    def _rows(self, mesh: Mesh, top: int, rows: int, factor: int) -> np.ndarray:
+        mesh = dataclasses.replace(mesh, shape=(factor * self.height, factor * self.width))
+        first = mesh.shape[0] - top - rows if self.source.turned else top
+        values = mesh.window(first, 0, rows, mesh.shape[1])
+        return values[::-1] if self.source.turned else values
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Plane:
+    """One plane as the network takes it: compressed noise units and two maps (see `render.Source`)."""
+
+    observed: Observed
+    index: int
+    channels: int = 3
+
+    @property
+    def height(self) -> int:
+        return self.observed.height
+
+    @property
+    def width(self) -> int:
+        return self.observed.width
+
+    def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        found = self.observed.measured[self.index]
+        window = self._compressed.read(top, left, height, width)
+        return np.concatenate([window, conditions(*told(found, self.observed.network), (height, width))], axis=-1)
+
+    @functools.cached_property
+    def _compressed(self) -> FrameSource:
+        """The plane as a frame in noise units: gaps are filled as in every frame, with the sky where they are wide."""
+        source, found = self.observed.source, self.observed.measured[self.index]
+        data: Any = _NoiseUnits(_plane(source, self.index), found)
+        stretch: Any = types.SimpleNamespace(apply=lambda z: to_network(np.asarray(z, np.float32)))
+        return FrameSource(source.path, dataclasses.replace(source.frame, data=data), stretch, source.turned)
+
+
+class _NoiseUnits:
+    """Data `[H, W]` as z = (data - sky) / noise, made of it window by window."""
+
+    ndim = 2
+
+    def __init__(self, data: np.ndarray, measured: Measured):
+        self.data, self.measured, self.shape = data, measured, data.shape
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        rows, columns = index[-2:]
+        with np.errstate(over='ignore', invalid='ignore'):
+            values = np.asarray(self.data[rows, columns], np.float32)
+            place = (rows.start, columns.start, *values.shape)
+            return (values - self.measured.sky.window(*place)) / self.measured.noise.window(*place)
+
+
+def _plane(source: FrameSource, index: int) -> np.ndarray:
+    return source.frame.data if source.frame.data.ndim == 2 else source.frame.data[index]
+
+
+def observe(
+    network: Network,
+    source: FrameSource,
+    *,
+    sky: float | None = None,
+    noise: float | None = None,
+    fwhm: float | None = None,
+    **settings: Any,
+) -> Observed:
+    """Measure a frame, for a network.
+
+    Args:
+        sky, noise, fwhm: see `measure`.
+        settings: of `Observed`.
+
+    Raises:
+        ValueError: there is nothing to measure.
+    """
+    planes = [_plane(source, index) for index in range(source.channels)]
+    found = tuple(measure(plane, source.frame.bad, sky=sky, noise=noise, fwhm=fwhm) for plane in planes)
+    return Observed(source, found, network, **settings)
+
+
+def prepare(
+    model: Model, source: FrameSource, target: Path, settings: Any, *, forced: bool, log: Callable[[str], None]
+) -> tuple[Model, Any, dict[str, Any]]:
+    """What is applied to a frame: the model and the frame measured for it, or, to one unlike its training, bicubic.
+
+    Args:
+        settings: `files.Settings`.
+        forced: the model is applied to any frame.
+        log: is told what was measured, and of a frame that is unlike.
+
+    Returns:
+        Model, source, and what the output's description has to say of it.
+
+    Raises:
+        UserError: there is nothing to measure, or no place for the residual; one line.
+    """
+    given = {name: getattr(settings, name) for name in ('sky', 'noise', 'fwhm', 'sharpen', 'denoise')}
+    residual = None
+    if settings.residual:
+        if source.turned:
+            raise UserError(f'{source.path}: --residual is a frame, beside a frame; leave --format out')
+        residual = Residual(residual_path(target), settings.overwrite or settings.resume, log)
+    try:
+        found = observe(model.networks[0], source, then=model.networks[1:], residual=residual, **given)
+    except ValueError as error:
+        raise UserError(f'{source.path}: {error}') from None
+    names = ('',) if found.channels == 1 else ('red: ', 'green: ', 'blue: ')
+    for name, measured in zip(names, found.measured, strict=True):
+        log(f'{source.path}: {name}{"; ".join(measured.lines())}')
+    reasons = unlike(found)
+    facts: dict[str, Any] = {'measured': [measured.facts() for measured in found.measured], 'unlike_training': reasons}
+    if not reasons or forced:
+        if reasons:
+            log(f'{source.path}: unlike what {model.name} learned from: {"; ".join(reasons)}')
+        return model, found, facts | ({'residual': residual.facts} if residual else {})
+    log(
+        f'{source.path}: unlike what {model.name} learned from: {"; ".join(reasons)}; enlarged by bicubic '
+        f'interpolation (--model {model.name} uses the network all the same)'
+    )
+    return bicubic(model.factor), source, facts
+
+
+def told(measured: Measured, network: Network) -> tuple[float, float]:
+    """FWHM and correlation as the network is told them: measured, within the ranges of its training."""
+    ranges = network.description['input']['conditions']
+    values = (measured.fwhm.value, measured.correlation.value)
+    low_high = (ranges['fwhm'], ranges['correlation'])
+    fwhm, correlation = (float(np.clip(value, *limits)) for value, limits in zip(values, low_high, strict=True))
+    return fwhm, correlation
+
+
+def unlike(observed: Observed) -> list[str]:
+    """What of a frame is unlike those of the network's training; none: it is of their kind."""
+    found = []
+    ranges = observed.network.description['input']['conditions']
+    for measured in observed.measured:
+        fwhm, correlation = measured.fwhm, measured.correlation
+        low, high = ranges['fwhm']
+        if fwhm.value + fwhm.error < 0.95 * low or fwhm.value - fwhm.error > 1.05 * high:
+            found.append(f'stars {fwhm.value:.2g} pixels wide ({low:g} to {high:g} were learned)')
+        low, high = ranges['correlation']
+        if measured.grain or not low - 0.15 <= correlation.value <= high + 0.05:
+            kind = 'sharpened before' if correlation.value < low else 'grain, or pixels made finer'
+            found.append(f'noise of neighbours correlated by {correlation.value:.2f}: {kind}')
+        if measured.full > MOST_FULL:
+            found.append(f'{measured.full:.0%} of the pixels saturated')
+        if not measured.linear:
+            found.append('at most 256 levels: values stretched for a screen, not proportional to light')
+    return list(dict.fromkeys(found))
+
+
+def to_data(observed: Observed, strip: np.ndarray, top: int, factor: int, conserve: str) -> np.ndarray:
+    """Rows of the output to data values; see `frames.to_data`. The noise is gone, so nothing is conserved exactly."""
+    planes = observed.to_data(strip, top, factor)
+    if conserve == 'flux':
+        planes /= np.float32(factor**2)
+    first, last = top // factor, (top + strip.shape[0]) // factor
+    missing = ~np.isfinite(observed.source.rows(first, last - first)[0])
+    planes[missing.repeat(factor, axis=1).repeat(factor, axis=2)] = np.nan
+    return planes
+
+
+def output_header(observed: Observed, shape: tuple[int, ...], factor: int, made: dict[str, Any]) -> fits.Header:
+    """As `frames.output_header`; what was measured stands in the place of a stretch."""
+    header = frames.output_header(observed.source, shape, factor, made)
+    for card in observed.source.stretch.to_cards():
+        header.remove(card.keyword, ignore_missing=True)
+    found = observed.measured[0]
+    fwhm, correlation = told(found, observed.network)
+    header['AGSKY'] = (found.sky_level.value, 'sky that the network was told, median')
+    header['AGNOISE'] = (found.noise_level.value, 'noise of a pixel, median')
+    header['AGFWHM'] = (fwhm, 'FWHM of stars, pixels of the input')
+    header['AGCORR'] = (correlation, 'correlation of the noise of neighbours')
+    header['AGSHARP'] = (observed.sharpen, 'share of the sharpening')
+    header['AGDENOIS'] = (observed.denoise, 'share of the denoising')
+    return header
+
+
+def enlarge(network: Network, data: np.ndarray, *, tile: int | None = None, **settings: Any) -> np.ndarray:
+    """A frame `[H, W]` of data values through a network for frames: `[factor H, factor W]` float32.
+
+    Args:
+        data: NaN where there is no measurement; so is the output.
+        settings: of `observe`.
+
+    Raises:
+        UserError: no single plane of numbers, or nothing to measure in it.
+    """
+    if data.ndim != 2 or not np.issubdtype(data.dtype, np.number):
+        raise UserError(f'model: a frame is one plane of numbers [H, W], not {data.dtype} {data.shape}')
+    source = FrameSource('frame', Frame(data, None, fits.Header(), '0'), Stretch('linear', 0.0, 1.0))
+    observed = observe(network, source, **settings)
+    top, parts = 0, []
+    for strip in observed.strips(tile=tile):
+        parts.append(to_data(observed, strip, top, observed.factor, 'surface_brightness')[0])
+        top += len(strip)
+    return np.concatenate(parts)
