@@ -39,7 +39,7 @@ def cosmic_rays(key: Array, shape: tuple[int, ...], count: Array, *, most: int =
     angle = jax.random.uniform(keys[2], (most, 1, 1), maxval=2 * jnp.pi)
     length = jnp.exp(jax.random.uniform(keys[3], (most, 1, 1), minval=jnp.log(0.3), maxval=jnp.log(10.0)))
     height = jnp.exp(jax.random.uniform(keys[4], (2 * most,), minval=jnp.log(6.0), maxval=jnp.log(3e3)))
-    dy, dx = jnp.arange(shape[0])[:, None] - y, jnp.arange(shape[1])[None] - x
+    dy, dx = jnp.arange(shape[0])[None, :, None] - y, jnp.arange(shape[1])[None, None] - x
     along, across = dx * jnp.cos(angle) + dy * jnp.sin(angle), dy * jnp.cos(angle) - dx * jnp.sin(angle)
     beyond = jnp.maximum(jnp.abs(along) - length / 2, 0)
     real = jnp.arange(most) < count

@@ -119,7 +119,7 @@ def random_stars(key: Array, most: int, size: int, fwhm: Array) -> tuple[Array, 
     cluster = size / 2 + spread * jax.random.normal(keys[8], (2, most))
     at = jnp.where(_uniform(keys[9], 0, 1) < 0.25, cluster, even)
     angle = _uniform(keys[10], 0, 2 * jnp.pi, (most,))
-    apart = fwhm * _uniform(keys[11], 0.4, 1.8, (most,)) * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+    apart = fwhm * _uniform(keys[11], 0.4, 1.8, (1, most)) * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
     beside = jnp.roll(at, 1, axis=1) + apart
     paired = (jnp.arange(most) % 2 == 1) & (_uniform(jax.random.fold_in(key, 1), 0, 1) < 0.3)
     x, y = (jnp.where(paired, beside, at) + 0.5) % size - 0.5

@@ -127,7 +127,7 @@ def pixel(side: int, size: int) -> Array:
 
 
 def _mean_cosine(frequency: Array, offsets: np.ndarray) -> Array:
-    return jnp.cos(2 * jnp.pi * frequency[..., None] * offsets).mean(-1)
+    return sum((jnp.cos(2 * np.pi * offset * frequency) for offset in offsets), jnp.zeros(())) / len(offsets)
 
 
 def measured_fwhm(transfer: Array, size: int, *, reach: int = 32, finer: int = 4) -> Array:

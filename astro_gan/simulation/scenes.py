@@ -13,7 +13,8 @@ Array = jax.Array
 
 def wrapped(size: int, centre: Array) -> Array:
     """Distances of all pixels from `centre`, the short way round: `[..., size]`."""
-    return (jnp.arange(size) - centre[..., None] + size / 2) % size - size / 2
+    at = jnp.arange(size).reshape((1,) * centre.ndim + (size,))
+    return (at - centre[..., None] + size / 2) % size - size / 2
 
 
 def _impulse(at: Array, size: int) -> Array:
