@@ -17,6 +17,7 @@ from astro_gan import cli, export_forms
 from astro_gan import model as models
 from astro_gan.commands.export import FORMATS
 from astro_gan.export import check_files, to_half, write_model
+from astro_gan.guides import PLANES
 from astro_gan.inference.chain import join
 from astro_gan.inference.network import Network
 from astro_gan.model import Model, load_model
@@ -30,6 +31,8 @@ TINY = {
     'msrresnet': {'factor': 4, 'features': 4, 'blocks': 1},
     'unet': {'space': 'rgb', 'features': 2, 'depth': 1},
     'resnet18_unet': {'space': 'lab', 'features': 4, 'stages': 1},
+    'guided_unet': {'space': 'lab', 'features': 4, 'stages': 1},
+    'frame_wdsr': {'factor': 2, 'features': 4, 'blocks': 1, 'scales': [0.7]},
 }
 
 
@@ -46,8 +49,9 @@ def make(generator, *, name='', **fields):
         'generator': {'name': generator, 'fields': fields},
         'input': {'channels': channels, 'smallest': size},
         'output': {'channels': 3},
+        'guides': PLANES if generator == 'guided_unet' else 0,
     }
-    variables = networks.randomise(module, (1, size, size, channels))
+    variables = networks.randomise(module, (1, size, size, channels + description['guides']))
     return Model(description, (Network(description, module, variables),))
 
 

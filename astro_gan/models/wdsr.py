@@ -78,10 +78,12 @@ class WDSR(nn.Module):
                 f'WDSR takes {self.channels} channels and {self.conditions} conditions, not {x.shape[-1]} channels'
             )
         mean = per_channel(jnp.asarray(DIV2K_MEAN, jnp.float32)) if self.channels == 3 else jnp.float32(0.0)
-        low_res, maps = jnp.split(jnp.asarray(x, jnp.float32), [self.channels], axis=-1)
+        given = jnp.asarray(x, jnp.float32)
+        low_res = given[..., : self.channels]
         x = (low_res - mean) * 2
+        seen = jnp.concatenate([x, given[..., self.channels :]], axis=-1) if self.conditions else x
 
-        y = self._conv(self.features, 'head')(jnp.concatenate([x, maps], -1) if self.conditions else x)
+        y = self._conv(self.features, 'head')(seen)
         for index in range(self.blocks):
             y = y + self._block(y, index)
         out = self.channels * self.factor**2

@@ -119,10 +119,11 @@ def random_stars(key: Array, most: int, size: int, fwhm: Array) -> tuple[Array, 
     cluster = size / 2 + spread * jax.random.normal(keys[8], (2, most))
     at = jnp.where(_uniform(keys[9], 0, 1) < 0.25, cluster, even)
     angle = _uniform(keys[10], 0, 2 * jnp.pi, (most,))
-    apart = fwhm * _uniform(keys[11], 0.4, 1.8, (1, most)) * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+    distance = fwhm * _uniform(keys[11], 0.4, 1.8, (most,))
+    apart = jnp.stack([distance * jnp.cos(angle), distance * jnp.sin(angle)])
     beside = jnp.roll(at, 1, axis=1) + apart
     paired = (jnp.arange(most) % 2 == 1) & (_uniform(jax.random.fold_in(key, 1), 0, 1) < 0.3)
-    x, y = (jnp.where(paired, beside, at) + 0.5) % size - 0.5
+    x, y = (jnp.where(paired[None], beside, at) + 0.5) % size - 0.5
     return x, y, flux
 
 
@@ -184,7 +185,7 @@ def random_field(key: Array, *, size: int, factor: int) -> Field:
     # A dead column, filled from both sides as the product does it.
     dead = jax.random.randint(keys[14], (), 0, size)
     filled = (jnp.roll(frame, 1, 1) + jnp.roll(frame, -1, 1)) / 2
-    frame = jnp.where((jnp.arange(size) == dead) & (_uniform(keys[15], 0, 1) < 0.1), filled, frame)
+    frame = jnp.where((jnp.arange(size) == dead)[None] & (_uniform(keys[15], 0, 1) < 0.1), filled, frame)
     return {
         'input': frame,
         'truth': truth,

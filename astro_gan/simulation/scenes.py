@@ -13,8 +13,8 @@ Array = jax.Array
 
 def wrapped(size: int, centre: Array) -> Array:
     """Distances of all pixels from `centre`, the short way round: `[..., size]`."""
-    at = jnp.arange(size).reshape((1,) * centre.ndim + (size,))
-    return (at - centre[..., None] + size / 2) % size - size / 2
+    pixels = jnp.expand_dims(jnp.arange(size), tuple(range(centre.ndim)))
+    return (pixels - centre[..., None] + size / 2) % size - size / 2
 
 
 def _impulse(at: Array, size: int) -> Array:

@@ -49,7 +49,7 @@ def test_psfs_keep_flux_and_place(name):
     assert picture.min() > -1e-6
     # Of what is near: the wings of diffraction end with the grid, which is not symmetric about its centre pixel.
     near = picture[SIZE // 2 - 40 : SIZE // 2 + 41, SIZE // 2 - 40 : SIZE // 2 + 41]
-    assert centroid(near) == pytest.approx((40, 40), abs=0.04)
+    assert centroid(near) == pytest.approx((40, 40), abs=0.05)
     width = float(psf.measured_fwhm(transfer, SIZE))
     wanted = {'gaussian': (12, 0.1), 'moffat': (12, 0.1), 'telescope': (11.6, 0.6), 'jwst': (11.6, 1.5)}[name]
     assert width == pytest.approx(wanted[0], abs=wanted[1])
@@ -62,13 +62,16 @@ def test_a_psf_is_the_same_on_a_larger_grid():
 
 
 def test_spikes_lie_where_the_vanes_say():
-    """Four vanes along the axes: more light on the axes than between them, far from the core."""
-    picture = blurred(jnp.zeros((SIZE, SIZE)).at[0, 0].set(1.0), psf.telescope(jnp.asarray(8.0), SIZE, width=0.04))
-    y, x = np.indices(picture.shape)
+    """Four vanes along the axes: more light on the axes than between them, far from the core; without vanes no more."""
+    point = jnp.zeros((SIZE, SIZE)).at[0, 0].set(1.0)
+    y, x = np.indices((SIZE, SIZE))
     x, y = (x + SIZE // 2) % SIZE - SIZE // 2, (y + SIZE // 2) % SIZE - SIZE // 2
     ring = (np.hypot(x, y) > 30) & (np.hypot(x, y) < 60)
     angle = np.abs((np.degrees(np.arctan2(y, x)) + 45) % 90 - 45)
-    assert picture[ring & (angle < 4)].mean() > 3 * picture[ring & (angle > 30)].mean()
+    pictures = [blurred(point, psf.telescope(jnp.asarray(8.0), SIZE, vanes=vanes, width=0.04)) for vanes in (4, 0)]
+    spiked, round_ = (picture[ring & (angle < 4)].mean() / picture[ring & (angle > 30)].mean() for picture in pictures)
+    assert spiked > 2.5
+    assert round_ == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize(('index', 'tolerance'), [(1.0, 0.01), (2.5, 0.03)])
