@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from astro_gan import fidelity, images
+from astro_gan import fidelity, images, noise_units
 from astro_gan.color import luma, rgb_to_lab
 from astro_gan.inference.choose import choose_model
 from astro_gan.inference.exported import read_description, read_networks
@@ -28,10 +28,10 @@ def test_every_model_has_its_card_and_its_story(name):
         '**Measured',
         '**Known failures',
         '**Licence.**',
-        'CC BY 4.0',
     ):
         assert words in card, words
     description = shipped_models()[name]
+    assert ('CC BY 4.0' if description['training_data']['name'] != 'simulated' else 'simulated') in card
     assert description['name'] == name
     assert description['weights']['dtype'] == 'float16'
     assert {'config', 'checkpoint', 'metrics', 'training_data', 'licence'} <= description.keys()
@@ -77,3 +77,33 @@ def test_the_colorizer_adds_colour_and_keeps_the_lightness(hubble):
 def test_every_factor_is_to_be_had(factor):
     """`astro-gan enhance --factor N` works offline for every factor of the specification."""
     assert choose_model('enhance', [], factor).factor == factor
+
+
+def test_the_frames_model_sharpens_and_keeps_flux():
+    """Stars of 50 sigma drawn by numpy: half of bicubic's error, narrower by 30%, flux as the card has it."""
+    model, fwhm, rng = load_model('frames_x2'), 2.5, np.random.default_rng(0)
+    places = np.stack(np.meshgrid(np.arange(10, 64, 14), np.arange(10, 64, 14)), -1).reshape(-1, 2)
+    places = places + rng.uniform(-0.5, 0.5, places.shape)
+    flux = 50 * 1.505 * fwhm  # of a Gaussian PSF
+
+    def sky(width, factor):
+        y, x = (np.indices((64 * factor, 64 * factor)) + 0.5) / factor - 0.5
+        variance = (width / 2.3548) ** 2
+        stars = [np.exp(-((x - a) ** 2 + (y - b) ** 2) / (2 * variance)) for a, b in places]
+        return (flux * sum(stars) / (2 * np.pi * variance)).astype(np.float32)
+
+    frame, truth = sky(fwhm, 1) + rng.normal(size=(64, 64)).astype(np.float32), sky(0.6 * fwhm, 2)
+    network = model.networks[0]
+    x = noise_units.network_input(frame[None], np.float32(fwhm), np.float32(0))
+    output = noise_units.from_network(np.asarray(jax.jit(network.forward)(network.variables, x)))[0, ..., 0]
+    bicubic = np.asarray(jax.image.resize(frame, truth.shape, 'cubic'))
+    assert np.abs(output - truth).mean() < 0.5 * np.abs(bicubic - truth).mean()
+    y, x = np.indices(truth.shape)
+    sums, peaks = [], []
+    for a, b in places:
+        near = np.hypot((x - 0.5) / 2 - a, (y - 0.5) / 2 - b) < 1.5 * fwhm
+        sums.append(output[near].sum() / 4)
+        peaks.append(output[near].max() / bicubic[near].max())
+    # A Gaussian PSF has no wings, which the network reckons with: 12% too much (see the card).
+    assert np.mean(sums) == pytest.approx(flux, rel=0.15)
+    assert np.median(peaks) > 1 / 0.7**2
