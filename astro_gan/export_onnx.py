@@ -315,7 +315,8 @@ _PLAIN = {
     'abs': 'Abs', 'add': 'Add', 'add_any': 'Add', 'and': 'And', 'copy': 'Identity', 'div': 'Div', 'eq': 'Equal',
     'exp': 'Exp', 'ge': 'GreaterOrEqual', 'gt': 'Greater', 'le': 'LessOrEqual', 'log': 'Log', 'logistic': 'Sigmoid',
     'lt': 'Less', 'max': 'Max', 'min': 'Min', 'mul': 'Mul', 'neg': 'Neg', 'not': 'Not', 'or': 'Or', 'pow': 'Pow',
-    'sign': 'Sign', 'sinh': 'Sinh', 'asinh': 'Asinh', 'sqrt': 'Sqrt', 'stop_gradient': 'Identity', 'sub': 'Sub', 'tanh': 'Tanh',
+    'sign': 'Sign', 'sinh': 'Sinh', 'asinh': 'Asinh', 'sqrt': 'Sqrt', 'stop_gradient': 'Identity', 'sub': 'Sub',
+    'tanh': 'Tanh',
 }  # fmt: skip
 _TABLE: dict[str, Callable[..., Value]] = {name: _plain(operator) for name, operator in _PLAIN.items()} | {
     'broadcast_in_dim': _broadcast,

@@ -69,7 +69,7 @@ class GuidedUNet(nn.Module):
         maps = [jax.lax.stop_gradient(y) for y in encoder(imagenet_normalise(lab_to_rgb(lab)), train=False)]
         inputs = [padded.astype(self.dtype)]
         for _ in range(self.stages):
-            inputs.append(nn.avg_pool(inputs[-1], (2, 2), (2, 2)))
+            inputs.append(_halved(inputs[-1]))
 
         y = maps.pop()
         y = jnp.concatenate([y, jnp.broadcast_to(y.mean((1, 2), keepdims=True), y.shape)], axis=-1)
@@ -85,3 +85,9 @@ class GuidedUNet(nn.Module):
         x = conv(features, name=name, use_bias=False, dtype=self.dtype)(x)
         x = batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name, name=f'{name}_norm')(x)
         return nn.relu(x)
+
+
+def _halved(x: jax.Array) -> jax.Array:
+    """Means of 2 x 2 pixels; the sides are even."""
+    n, height, width, channels = x.shape
+    return x.reshape(n, height // 2, 2, width // 2, 2, channels).mean((2, 4))
