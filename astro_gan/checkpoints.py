@@ -120,8 +120,12 @@ def restore(manager: ocp.CheckpointManager, like: GANState, step: int) -> tuple[
 
 
 def latest_progress(directory: Path) -> dict[str, Any] | None:
-    """The progress saved with the latest checkpoint below `directory`, without its arrays; None without any."""
-    if not directory.is_dir():
+    """The progress saved with the latest checkpoint below `directory`, without its arrays; None without any.
+
+    All hosts have to call it.
+    """
+    # A joint question: a host that has its answer goes on, and may make the folder before another one looks.
+    if not min(hosts.gather(directory.is_dir())):
         return None
     with open_manager(directory, read_only=True) as manager:
         step = latest_step(manager)
