@@ -215,6 +215,9 @@ def apply_file(
     becomes = settings.format or ('fits' if kind == 'xisf' else kind)
     used = frame_model if frame_model and is_frame else model
     opened = _open(used, source, settings, is_frame=is_frame, upright=becomes != 'fits')
+    # Colour, and values that a screen shows, are a picture's, whatever the file is: one stretch, one network for all.
+    if used is frame_model and (opened.channels == 3 or opened.frame.display):
+        used = model
     if becomes == 'fits' and not is_frame:
         raise UserError(f'{name}: a picture has no data values to write as FITS; choose another --format')
     if min(opened.height, opened.width) < SMALLEST:

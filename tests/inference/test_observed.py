@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 from astropy.io import fits
 from PIL import Image
 
@@ -151,6 +152,24 @@ def test_pictures_and_colour_of_frames(run, models, tmp_path):
     # Pillow reads 8 of the 16 bits; a network sees the frame upside down, and does not quite give the same.
     assert np.abs(shown / 255 - expected).mean() < 3e-3
     assert np.abs(shown / 255 - expected).max() < 0.05
+
+
+def test_colour_and_display_values_are_pictures(monkeypatch, tmp_path):
+    """By itself the model for frames leaves a colour cube, and TIFF values in [0, 1], to those for pictures."""
+    from astro_gan import cli
+
+    sky = np.stack([skies.field(seed, size=64)[0] for seed in (1, 2, 3)]).astype(np.float32)
+    fits.PrimaryHDU(sky).writeto(tmp_path / 'rgb.fits')
+    tifffile.imwrite(tmp_path / 'shown.tif', sky[0] / sky[0].max())
+    monkeypatch.setattr(choose, 'choose_frame_model', lambda command, names, factor: framer())
+    monkeypatch.setenv('JAX_COMPILATION_CACHE_DIR', '')
+    inputs = [str(tmp_path / name) for name in ('rgb.fits', 'shown.tif')]
+    assert cli.main(['upscale', *inputs, '--factor', '2', '-o', str(tmp_path / 'out')]) == 0
+    for name in ('rgb.fits', 'shown.tif'):
+        assert json.loads((tmp_path / f'out/{name}.json').read_text())['model'] == 'wdsr_x2'
+    output = fits.getdata(tmp_path / 'out/rgb.fits')
+    # One stretch for all three planes, and means that stay: of the planes, and so of the colours.
+    np.testing.assert_allclose(output.mean((1, 2)), sky.mean((1, 2)), rtol=1e-3)
 
 
 def test_four_times(run, models, frame, monkeypatch, tmp_path):
