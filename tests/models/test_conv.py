@@ -82,3 +82,24 @@ def test_gradients_lower_everywhere(platforms):
     text = jax.export.export(gradient, platforms=platforms)(kernel).mlir_module()
     count = text.count('stablehlo.convolution')
     assert count == {'cpu': 3, 'cuda': 1}[platforms[0]] if len(platforms) == 1 else count >= 4
+
+
+def test_second_derivatives_of_few_channels():
+    """A gradient penalty through a last layer of 3 channels, which is made of tap products: XLA's, to rounding."""
+    random = np.random.default_rng(0)
+    x = random.normal(size=(2, 9, 11, 20)).astype(np.float32)
+    kernel = (random.normal(size=(3, 3, 20, 3)) / 13).astype(np.float32)
+
+    def xla(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+    def penalty_gradients(convolve):
+        def penalty(x, kernel):
+            return jnp.square(jax.grad(lambda x: jnp.sin(convolve(x, kernel)).sum())(x)).sum()
+
+        return jax.jit(jax.grad(penalty, argnums=(0, 1)))(x, kernel)
+
+    for ours, expected in zip(
+        penalty_gradients(lambda x, k: conv(x, k, padding=0)), penalty_gradients(xla), strict=True
+    ):
+        assert np.abs(ours - expected).max() < 5e-6 * np.abs(expected).max()
