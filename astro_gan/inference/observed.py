@@ -12,7 +12,6 @@ import functools
 import math
 import types
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,13 +21,10 @@ from astro_gan.errors import UserError
 from astro_gan.files.fits import Frame, Stretch
 from astro_gan.inference import frames
 from astro_gan.inference.blend import blended
-from astro_gan.inference.choose import bicubic
 from astro_gan.inference.frames import FrameSource
 from astro_gan.inference.measure import Measured, Mesh, measure
 from astro_gan.inference.network import Network
 from astro_gan.inference.render import render
-from astro_gan.inference.residual import Residual, residual_path
-from astro_gan.model import Model
 from astro_gan.noise_units import conditions, from_network, to_network
 
 MOST_FULL = 0.05  # share of saturated pixels beyond which a frame is unlike those of the training
@@ -44,7 +40,7 @@ class Observed:
         network: for frames.
         then: what enlarges its compressed output further.
         sharpen, denoise: how much of what the network does is kept, 0 to 1.
-        residual: where it is written; None: nowhere.
+        residual: a `residual.Residual`, which writes it; None: it is not written.
     """
 
     source: FrameSource
@@ -53,7 +49,7 @@ class Observed:
     then: tuple[Network, ...] = ()
     sharpen: float = 1.0
     denoise: float = 1.0
-    residual: Residual | None = None
+    residual: Any = None
 
     @property
     def height(self) -> int:
@@ -185,48 +181,6 @@ def observe(
     planes = [_plane(source, index) for index in range(source.channels)]
     found = tuple(measure(plane, source.frame.bad, sky=sky, noise=noise, fwhm=fwhm) for plane in planes)
     return Observed(source, found, network, **settings)
-
-
-def prepare(
-    model: Model, source: FrameSource, target: Path, settings: Any, *, forced: bool, log: Callable[[str], None]
-) -> tuple[Model, Any, dict[str, Any]]:
-    """What is applied to a frame: the model and the frame measured for it, or, to one unlike its training, bicubic.
-
-    Args:
-        settings: `files.Settings`.
-        forced: the model is applied to any frame.
-        log: is told what was measured, and of a frame that is unlike.
-
-    Returns:
-        Model, source, and what the output's description has to say of it.
-
-    Raises:
-        UserError: there is nothing to measure, or no place for the residual; one line.
-    """
-    given = {name: getattr(settings, name) for name in ('sky', 'noise', 'fwhm', 'sharpen', 'denoise')}
-    residual = None
-    if settings.residual:
-        if source.turned:
-            raise UserError(f'{source.path}: --residual is a frame, beside a frame; leave --format out')
-        residual = Residual(residual_path(target), settings.overwrite or settings.resume, log)
-    try:
-        found = observe(model.networks[0], source, then=model.networks[1:], residual=residual, **given)
-    except ValueError as error:
-        raise UserError(f'{source.path}: {error}') from None
-    names = ('',) if found.channels == 1 else ('red: ', 'green: ', 'blue: ')
-    for name, measured in zip(names, found.measured, strict=True):
-        log(f'{source.path}: {name}{"; ".join(measured.lines())}')
-    reasons = unlike(found)
-    facts: dict[str, Any] = {'measured': [measured.facts() for measured in found.measured], 'unlike_training': reasons}
-    if not reasons or forced:
-        if reasons:
-            log(f'{source.path}: unlike what {model.name} learned from: {"; ".join(reasons)}')
-        return model, found, facts | ({'residual': residual.facts} if residual else {})
-    log(
-        f'{source.path}: unlike what {model.name} learned from: {"; ".join(reasons)}; enlarged by bicubic '
-        f'interpolation (--model {model.name} uses the network all the same)'
-    )
-    return bicubic(model.factor), source, facts
 
 
 def told(measured: Measured, network: Network) -> tuple[float, float]:

@@ -54,13 +54,13 @@ def kill_at(number, after, arguments):
 @pytest.fixture
 def instant(monkeypatch):
     """A network that is loaded and done at once."""
-    from astro_gan.inference import choose, files
+    from astro_gan.inference import choose, outputs
 
     def render(networks, source, **options):
         pixels = source.read(0, 0, source.height, source.width)
         yield pixels.repeat(2, axis=0).repeat(2, axis=1)
 
-    monkeypatch.setattr(files, 'render', render)
+    monkeypatch.setattr(outputs, 'render', render)
     monkeypatch.setattr(choose, 'load_model', functools.cache(choose.load_model))
 
 
@@ -171,13 +171,13 @@ def test_left_overs_of_killed_runs_go(run, tmp_path):
 
 def test_two_runs_share_a_folder(run, models, instant, tmp_path, monkeypatch):
     """Of two runs into one folder at once each file is made by one; the other passes over it, and neither fails."""
-    from astro_gan.inference import files
+    from astro_gan.inference import outputs
 
     (tmp_path / 'in').mkdir()
     for index in range(4):
         picture(tmp_path / 'in' / f'{index}.png', seed=index)
     other = {}
-    render = files.render
+    render = outputs.render
 
     def meanwhile(networks, source, **options):
         """Another run comes by in the middle of the first picture, and does all the others."""
@@ -186,7 +186,7 @@ def test_two_runs_share_a_folder(run, models, instant, tmp_path, monkeypatch):
             other['run'] = run('upscale', tmp_path / 'in')
         yield from render(networks, source, **options)
 
-    monkeypatch.setattr(files, 'render', meanwhile)
+    monkeypatch.setattr(outputs, 'render', meanwhile)
     status, out, err = run('upscale', tmp_path / 'in')
     assert (status, err) == (0, '')
     assert out.splitlines()[-1] == '1 made, 3 left to another run'
@@ -200,12 +200,12 @@ def test_sigterm_leaves_nothing_half_written(models, tmp_path):
     picture(tmp_path / 'a.png')
     program = (
         'import signal, sys, time; signal.signal(signal.SIGINT, signal.SIG_IGN)\n'
-        'from astro_gan import cli\nfrom astro_gan.inference import files\n'
+        'from astro_gan import cli\nfrom astro_gan.inference import outputs\n'
         'def render(*arguments, **options):\n'
         '    open(sys.argv.pop(), "w").close()\n'
         '    while True: time.sleep(0.05)\n'
         '    yield\n'
-        'files.render = render\nsys.exit(cli.main(sys.argv[1:-1]))\n'
+        'outputs.render = render\nsys.exit(cli.main(sys.argv[1:-1]))\n'
     )
     arguments = ['upscale', tmp_path / 'a.png', '-o', tmp_path / 'out', '--model', models['upscale']]
     process = subprocess.Popen([sys.executable, '-c', program, *map(str, arguments), tmp_path / 'began'])

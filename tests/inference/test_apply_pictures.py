@@ -16,6 +16,7 @@ from PIL.ExifTags import Base
 
 from astro_gan import cli
 from astro_gan.files.picture_writer import check_size, write_picture
+from astro_gan.inference import outputs
 from astro_gan.model import load_model
 
 NOTICE = 'generated detail: not for photometry'
@@ -313,13 +314,12 @@ def test_wrong_models_are_one_line(one_line, models, gray_picture, tmp_path):
 
 def test_interrupted_run_leaves_nothing_half_written(run, gray_picture, tmp_path, monkeypatch):
     """Ctrl-C in the middle of a picture: exit 130, no picture, no temporary file."""
-    from astro_gan.inference import files
 
     def interrupted(*arguments, **options):
         yield np.zeros((8, 140, 1), np.float32)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, 'render', interrupted)
+    monkeypatch.setattr(outputs, 'render', interrupted)
     status, _, err = run('upscale', gray_picture)
     assert status == 130
     assert 'stopped' in err
@@ -367,7 +367,6 @@ def test_the_users_own_json_is_safe(run, one_line, gray_picture, tmp_path):
 
 def test_a_failed_overwrite_keeps_what_was_there(run, gray_picture, tmp_path, monkeypatch):
     """When the new picture fails, the old one and its description are as they were, and the line names the file."""
-    from astro_gan.inference import files
 
     run('upscale', gray_picture)
     before = {path.name: path.read_bytes() for path in (tmp_path / 'out').iterdir()}
@@ -376,7 +375,7 @@ def test_a_failed_overwrite_keeps_what_was_there(run, gray_picture, tmp_path, mo
         yield np.zeros((8, 140, 1), np.float32)
         raise RuntimeError('RESOURCE_EXHAUSTED: no room')
 
-    monkeypatch.setattr(files, 'render', failing)
+    monkeypatch.setattr(outputs, 'render', failing)
     status, _, err = run('upscale', gray_picture, '--overwrite')
     assert status == 1
     assert 'm51.png: out of memory; --tile with fewer pixels' in err

@@ -16,7 +16,7 @@ from astro_gan import cli
 from astro_gan.commands import export, fetch
 from astro_gan.commands.apply import use_compilation_cache
 from astro_gan.files.kinds import kind_of
-from astro_gan.inference import compiled
+from astro_gan.inference import compiled, outputs
 from astro_gan.inference.jobs import find_jobs
 from tests.runs import ROOT
 
@@ -38,12 +38,11 @@ def frame(path):
 @pytest.fixture
 def instant(monkeypatch):
     """A network that is done at once."""
-    from astro_gan.inference import files
 
     def render(networks, source, **options):
         yield source.read(0, 0, source.height, source.width).repeat(2, axis=0).repeat(2, axis=1)
 
-    monkeypatch.setattr(files, 'render', render)
+    monkeypatch.setattr(outputs, 'render', render)
 
 
 def start(arguments, models, env):
