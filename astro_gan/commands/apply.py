@@ -191,7 +191,8 @@ def run(arguments: argparse.Namespace) -> int:
     if out.exists() and not out.is_dir():
         raise UserError(f'{printable(out)}: is a file; -o names a folder')
     out.mkdir(parents=True, exist_ok=True)
-    heard = commands.say(f'{model.name}: {len(jobs)} file{"s" * (len(jobs) != 1)} to {printable(out)}/')
+    names = f'{model.name} ({frame_model.name} for frames)' if frame_model else model.name
+    heard = commands.say(f'{names}: {len(jobs)} file{"s" * (len(jobs) != 1)} to {printable(out)}/')
     counts: Counter[str] = Counter()
     for own, named in guides.runs(settings, jobs, variants):
         counts += _apply(model, frame_model, named, own, arguments)
