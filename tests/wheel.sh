@@ -46,13 +46,14 @@ import numpy as np
 from astropy.io import fits
 from PIL import Image
 
-# (height, width) made of 64 x 80, and planes of a frame
-for command, size, planes in (('upscale', (256, 320), ()), ('colorize', (64, 80), (3,)), ('enhance', (256, 320), (3,))):
+# Of 64 x 80: what becomes of the picture, and of the frame, which the model for frames enlarges twice.
+sizes = {'upscale': ((256, 320), (128, 160)), 'colorize': ((64, 80), (3, 64, 80)), 'enhance': ((256, 320), (3, 256, 320))}
+for command, (size, shape) in sizes.items():
     with Image.open(f'{command}/galaxy.png') as picture:
         assert picture.size[::-1] == size, (command, picture.size)
         assert np.asarray(picture).max() > 200, command
     frame = fits.getdata(f'{command}/frame.fits')
-    assert frame.shape == (*planes, *size), (command, frame.shape)
+    assert frame.shape == shape, (command, frame.shape)
     assert np.isfinite(frame).all(), command
     assert 4000 < frame.max() < 8000, (command, frame.max())
 for module in ('tensorflow', 'tensorflow_datasets', 'clu', 'pyvo', 'tensorboard', 'matplotlib', 'skimage'):
