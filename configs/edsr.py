@@ -4,7 +4,7 @@ python main.py --config=configs/edsr.py          # embedded data, a laptop's CPU
 python main.py --config=configs/edsr.py:smoke    # seconds, for tests
 python main.py --config=configs/edsr.py:paper --config.dataset.folder=DIR   # the full 43M network
 
-The default's time has not been measured (`wdsr.py` takes 7.5 minutes on two cores). In the study (docs/study: short
+The default's time has not been measured (`wdsr.py` takes 4 min 38 s on two cores). In the study (docs/study: short
 trainings on 243 Hubble pictures, measured on 23 others) the supervised stage reaches PSNR Y 36.43 and LPIPS 0.270,
 the adversarial 35.87 and 0.218; bicubic has 35.12 and 0.373. `:paper` has not been run.
 """

@@ -4,7 +4,7 @@
     python main.py --config=configs/srgan.py:smoke    # seconds, for tests
     python main.py --config=configs/srgan.py:paper --config.dataset.folder=DIR   # the paper's schedule
 
-The default's time has not been measured (`wdsr.py` takes 7.5 minutes on two cores). In the study (docs/study: short
+The default's time has not been measured (`wdsr.py` takes 4 min 38 s on two cores). In the study (docs/study: short
 trainings on 243 Hubble pictures, measured on 23 others) the supervised stage reaches PSNR Y 36.57 and LPIPS 0.257
 (started from natural pictures), the adversarial 35.73 and 0.223; bicubic has 35.12 and 0.373. `:paper` has not been
 run.
