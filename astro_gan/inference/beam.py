@@ -29,7 +29,7 @@ class ApplyModel(beam.DoFn):
     """A file at a time; the model is loaded once by each worker."""
 
     def __init__(self, command: str, names: Sequence[str], factor: int | None, settings: Settings) -> None:
-        self.arguments = (command, list(names), factor)
+        self.arguments = (command, list(names), factor, settings.blend)
         self.settings = settings
         self.since = time.time()
 

@@ -19,7 +19,7 @@ from astro_gan.files import picture_source as pictures
 from astro_gan.files.kinds import kind_of
 from astro_gan.files.paths import open_file, printable
 from astro_gan.files.tiff import is_float_tiff
-from astro_gan.inference import outputs, provenance, tiling
+from astro_gan.inference import outputs, provenance, refine, tiling
 from astro_gan.inference.guide_options import read_guides
 from astro_gan.inference.guides import Guides, paler_hints, shares
 from astro_gan.inference.jobs import Job
@@ -149,6 +149,14 @@ def apply_file(
         used = model
     if becomes == 'fits' and not is_frame:
         raise UserError(f'{name}: a picture has no data values to write as FITS; choose another --format')
+    if settings.trust:
+        raise UserError(f'{name}: --trust: no model of this version is calibrated')
+    floats = becomes == 'fits' or (becomes == 'tif' and float_tiff)
+    if settings.depth and (floats or (becomes == 'jpg' and settings.depth > 8)):
+        holds = 'floats' if floats else '8 bits'
+        raise UserError(f'{name}: becomes a {becomes} file, which holds {holds}; --depth is for PNG and TIFF pictures')
+    if settings.consistent and is_frame:
+        raise UserError(f'{name}: is a frame, with noise or with means that are kept; --consistent is for pictures')
     if min(opened.height, opened.width) < SMALLEST:
         raise UserError(f'{name}: {opened.width}x{opened.height} pixels; at least {SMALLEST}x{SMALLEST} are needed')
     notes = list(getattr(opened, 'notes', ()))
@@ -162,8 +170,11 @@ def apply_file(
             raise UserError(
                 f'{name}: is a picture, and {used.name} enlarges frames with data values; leave --model out'
             )
-        used, opened, found = suited.prepare(used, opened, target, settings, forced=used is model, log=log)
+        chosen = _refined(used, settings)
+        used, opened, found = suited.prepare(chosen, opened, target, settings, forced=used is model, log=log)
         more |= found
+    else:
+        used = _refined(used, settings)
     model = used
     megapixels = model.factor**2 * opened.height * opened.width / 1e6
     start(source, megapixels)
@@ -189,6 +200,11 @@ def apply_file(
             write = outputs.write_fits if becomes == 'fits' else outputs.write_float_as_tiff
         write(model, opened, target, settings, guides, made, seal, progress, log)
     return MADE
+
+
+def _refined(model: Model, settings: Settings) -> Model:
+    options = {name: getattr(settings, name) for name in ('self_ensemble', 'back_project', 'consistent')}
+    return refine.refined(model, **options)
 
 
 def _finished_at(target: Path) -> float:
