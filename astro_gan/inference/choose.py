@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -119,8 +118,8 @@ def interpolated(first: Model, second: Model, share: float) -> Model:
         'name': f'{first.name} with {share:g} of {second.name}',
         'weights': {'sha256': '+'.join(digests)},
     }
-    description.pop('calibration', None)
-    return Model(description, (dataclasses.replace(first.networks[0], variables=mixed),))
+    description.pop('calibration', None)  # of the first alone
+    return Model(description, (Network(description, first.networks[0].generator, mixed),))
 
 
 @functools.lru_cache(maxsize=4)

@@ -74,14 +74,18 @@ class Observed:
             residual = stack.enter_context(self.residual.open(self)) if self.residual else None
             plain = residual is None and self.sharpen == self.denoise == 1.0
             network: Any = self.network if plain else blended(self.network, self.sharpen, self.denoise)
-            planes = [
-                render([network, *self.then], _Plane(self, index), tile=tile, log=log) for index in range(self.channels)
-            ]
-            for parts in zip(*planes, strict=True):
-                values = from_network(np.stack(parts, axis=-1))  # [rows, W, 1 or 2, planes]
+            for outputs in dataclasses.replace(self, network=network).outputs(tile, log):
+                values = from_network(outputs)
                 if residual:
                     residual(values[:, :, 1])
                 yield values[:, :, 0]
+
+    def outputs(self, tile: int | None, log: Callable[[str], None]) -> Iterator[np.ndarray]:
+        """What the networks give, compressed, float32 `[rows, W, channels, planes]`, top to bottom."""
+        networks = (self.network, *self.then)
+        planes = [render(networks, _Plane(self, index), tile=tile, log=log) for index in range(self.channels)]
+        for parts in zip(*planes, strict=True):
+            yield np.stack(parts, axis=-1)
 
     def pictures(self, *, tile: int | None = None, log: Callable[[str], None] = print) -> Iterator[np.ndarray]:
         """The output as a picture shows it, float32 `[rows, W, planes]`, nominally in [0, 1]."""
@@ -90,13 +94,17 @@ class Observed:
             yield np.moveaxis(self.source.stretch.apply(self.to_data(strip, top, self.factor)), 0, -1)
             top += len(strip)
 
-    def to_data(self, strip: np.ndarray, top: int, factor: int) -> np.ndarray:
-        """Rows in noise units `[rows, W, planes]` to data values `[planes, rows, W]`, at `factor` times the size."""
+    def to_data(self, strip: np.ndarray, top: int, factor: int, *, sky: bool = True) -> np.ndarray:
+        """Rows in noise units `[rows, W, planes]` to data values `[planes, rows, W]`, at `factor` times the size.
+
+        Differences have no `sky`.
+        """
         place = (top, len(strip), factor)
         data = np.moveaxis(strip, -1, 0).astype(np.float32)
         for plane, found in zip(data, self.measured, strict=True):
             plane *= self._rows(found.noise, *place)
-            plane += self._rows(found.sky, *place)
+            if sky:
+                plane += self._rows(found.sky, *place)
         return data
 
     def noise(self, top: int, rows: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What can be done around networks that enlarge: means over flips, back-projection, exact consistency with the input."""
+"""Around networks that enlarge: means over flips, back-projection, exact consistency with the input."""
 
 from __future__ import annotations
 
