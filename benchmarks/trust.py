@@ -35,8 +35,8 @@ from astro_gan.model import Model, load_model, model_directory
 from astro_gan.simulation import fields
 
 COVERAGE = 0.9
-SIDE, RIM = 112, 8  # pixels of the input of a crop, and those at its border that are not counted
-KEPT = 20000  # pixels of a crop
+SIDE, RIM = 64, 4  # pixels of the input of a crop, and those at its border that are not counted
+KEPT = 10000  # pixels of a crop
 CROPS = {'train': 1, 'val': 4}
 FIELDS, FIELD_SIZE = {'train': 120, 'calibration': 120, 'val': 120}, 96
 LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # quantiles of the brightness at which there are half widths
@@ -80,28 +80,33 @@ def simulated(model: Model, _: Path, side: str) -> Iterator[tuple[np.ndarray, np
         yield np.asarray(batch['input'])[0], np.asarray(batch['target'])[0]
 
 
-def measure(
-    model: Model, pairs: Iterator[tuple[np.ndarray, np.ndarray]], options: dict[str, Any] | None = None
-) -> list[dict]:
-    """Of every picture: errors `[k, C]`, features `[3, k, C]` and levels `[k, C]` of pixels drawn at random."""
+def measure(model: Model, pairs: Iterator[tuple[np.ndarray, np.ndarray]], *names: str) -> list[dict[str, Any]]:
+    """Of every picture: errors `[k, C]`, features `[3, k, C]` and levels `[k, C]` of pixels drawn at random.
+
+    Args:
+        model: with one network.
+        pairs: of every picture inputs and truths.
+        names: of REFINED, whose errors stand beside those of the model as it is.
+    """
     network: Network = model.networks[0]
     observe = jax.jit(functools.partial(trust.observe, network))
-    better = refined(model, **options) if options else None
-    enlarge = jax.jit(better.forward) if better else None
+    better = [refined(model, **REFINED[name]) for name in names]
+    enlarge = [jax.jit(each.forward) for each in better]
     rim, rng, found = RIM * model.factor, np.random.default_rng(0), []
-    inner = (slice(None), slice(rim, -rim), slice(rim, -rim))
     for low_res, truth in pairs:
-        rows: list[list[np.ndarray]] = []
+        parts: dict[str, list[np.ndarray]] = {}
         for one, own in zip(low_res, truth, strict=True):
             output, features, level = observe(network.variables, one[None])
-            if better and enlarge:
-                output = enlarge(better.variables, one[None])
-            errors = np.abs(np.asarray(output) - own)[inner]
-            chosen = rng.permutation(errors[..., 0].size)[: KEPT // len(low_res)]
-            parts = (errors, np.asarray(level)[inner], *np.asarray(features)[(slice(None), *inner)])
-            rows.append([part.reshape(-1, part.shape[-1])[chosen] for part in parts])
-        errors, level, *features = (np.concatenate(part) for part in zip(*rows, strict=True))
-        found.append({'error': errors, 'level': level, 'features': np.stack(features)})
+            outputs = [output, *(run(each.variables, one[None]) for run, each in zip(enlarge, better, strict=True))]
+            errors = {
+                name: np.abs(np.asarray(made)[0] - own) for name, made in zip(('error', *names), outputs, strict=True)
+            }
+            chosen = rng.permutation((len(own) - 2 * rim) ** 2)[: KEPT // len(low_res)]
+            for key, values in {**errors, 'level': level[0], 'features': features[:, 0]}.items():
+                inner = np.asarray(values)[..., rim:-rim, rim:-rim, :]
+                flat = inner.reshape(*inner.shape[:-3], -1, inner.shape[-1])
+                parts.setdefault(key, []).append(flat[..., chosen, :])
+        found.append({key: np.concatenate(values, -2) for key, values in parts.items()})
     return found
 
 
@@ -167,30 +172,33 @@ def conditional(covered: list[np.ndarray], records: list[dict], half: list[np.nd
     return shares
 
 
-def calibrated(model: Model, folder: Path) -> dict[str, Any]:
-    """A model's calibration, with what it was measured on and what it covers."""
+def calibrated(model: Model, folder: Path, val: list[dict[str, Any]]) -> dict[str, Any]:
+    """A model's calibration, with what it was measured on and what it covers.
+
+    Args:
+        model: to be calibrated.
+        folder: of the pictures.
+        val: what was measured of the validation pictures or fields.
+    """
     frames = model.task == 'frames'
-    source: Any = simulated if frames else pictures
-    train, val = (measure(model, source(model, folder, side)) for side in ('train', 'val'))
+    train = measure(model, (simulated if frames else pictures)(model, folder, 'train'))
     calibration = fit(train)
     if frames:
-        other = measure(model, source(model, folder, 'calibration'))
-        factor = factor_for([_ratios(calibration, other)])
-        own = [factor] * len(val)
+        factor = factor_for([_ratios(calibration, measure(model, simulated(model, folder, 'calibration')))])
+        factors = [factor] * len(val)
     else:
-        sides = [_ratios(calibration, records) for records in (train, val)]
-        factor = factor_for(sides)
-        own = [factor_for([sides[0], sides[1][:index] + sides[1][index + 1 :]]) for index in range(len(val))]
-    half = [each * one for each, one in zip(own, half_widths(calibration, val), strict=True)]
+        theirs, own = _ratios(calibration, train), _ratios(calibration, val)
+        factor = factor_for([theirs, own])
+        factors = [factor_for([theirs, own[:index] + own[index + 1 :]]) for index in range(len(own))]
+    half = [each * one for each, one in zip(factors, half_widths(calibration, val), strict=True)]
     covered = [record['error'] <= each for record, each in zip(val, half, strict=True)]
-    calibration['half_widths'] = (factor * np.asarray(calibration['half_widths'])).tolist()
-    training = [ratio <= 1 for ratio in _ratios(calibration, train)]
     measured = {
         'on': FRAMES_MEASURED if frames else PICTURES_MEASURED.format(train=len(train), val=len(val)),
         'validation': summary(covered) | {'by': conditional(covered, val, half)},
-        'training': summary(training),
+        'training': summary([ratio <= factor for ratio in _ratios(calibration, train)]),
         'factor_of_training_quantiles': factor,
     }
+    calibration['half_widths'] = (factor * np.asarray(calibration['half_widths'])).tolist()
     return _rounded(calibration | {'measured': measured})
 
 
@@ -206,25 +214,14 @@ def _rounded(value: Any) -> Any:
     return float(f'{value:.4g}') if isinstance(value, float) else value
 
 
-def table(model: Model, folder: Path) -> list[str]:
-    """Rows of coverage on the validation pictures with a model's intervals as they ship, for every refinement."""
-    calibration = model.description['calibration']
-    options: dict[str, Any] = {'': {}, ', gray': {'gray': True}}
-    options |= {f', {name}': {'options': own} for name, own in REFINED.items()}
-    if model.task == 'frames':
-        options = {'': {}, ', self-ensemble': {'options': REFINED['self-ensemble']}}
-    rows = []
-    for name, own in options.items():
-        source: Any = simulated if model.task == 'frames' else functools.partial(pictures, gray=own.pop('gray', False))
-        records = measure(model, source(model, folder, 'val'), **own)
-        half = half_widths(calibration, records)
-        covered = [record['error'] <= each for record, each in zip(records, half, strict=True)]
-        found = summary(covered)
-        by = conditional(covered, records, half)
-        widths = np.concatenate([each.ravel() for each in half])
-        shares = ' | '.join(f'{100 * share:.1f}%' for share in (*found.values(), min(by.values()), max(by.values())))
-        rows.append(f'| {model.name}{name} | {shares} | {255 * np.median(widths):.1f} | {255 * widths.mean():.1f} |')
-    return rows
+def row(name: str, calibration: dict[str, Any], records: list[dict[str, Any]], key: str = 'error') -> str:
+    """A line of the table: what intervals as they ship cover of the errors under a key."""
+    half = half_widths(calibration, records)
+    covered = [record[key] <= each for record, each in zip(records, half, strict=True)]
+    found, by = summary(covered), conditional(covered, records, half)
+    widths = np.concatenate([each.ravel() for each in half])
+    shares = ' | '.join(f'{100 * share:.1f}%' for share in (*found.values(), min(by.values()), max(by.values())))
+    return f'| {name} | {shares} | {255 * np.median(widths):.1f} | {255 * widths.mean():.1f} |'
 
 
 def main() -> None:
@@ -237,12 +234,21 @@ def main() -> None:
     print('least by brightness or width | most | median half width (levels) | mean |')
     print('| --- ' * 9 + '|')
     for name in arguments.models:
-        path = model_directory(name) / 'model.json'
+        model, path = load_model(name), model_directory(name) / 'model.json'
+        frames = model.task == 'frames'
+        refinements = ('self-ensemble',) if frames else tuple(REFINED)
+        val = measure(model, (simulated if frames else pictures)(model, arguments.folder, 'val'), *refinements)
+        description = json.loads(path.read_text())
         if arguments.calibrate:
-            description = json.loads(path.read_text())
-            description['calibration'] = calibrated(load_model(name), arguments.folder)
+            description['calibration'] = calibrated(model, arguments.folder, val)
             write(path, json.dumps(description, indent=2, allow_nan=False) + '\n')
-        print('\n'.join(table(load_model(name), arguments.folder)), flush=True)
+        calibration = description['calibration']
+        print(row(model.name, calibration, val), flush=True)
+        for other in refinements:
+            print(row(f'{model.name}, {other}', calibration, val, other), flush=True)
+        if not frames:
+            gray = measure(model, pictures(model, arguments.folder, 'val', gray=True))
+            print(row(f'{model.name}, gray pictures', calibration, gray), flush=True)
 
 
 if __name__ == '__main__':

@@ -154,10 +154,10 @@ def promise(model: Model, source: Any, target: Path, settings: Any) -> dict[str,
     path = trust_path(target, frame=model.task == 'frames')
     if os.path.lexists(path) and not (settings.overwrite or settings.resume):
         raise UserError(f'{printable(path)}: exists already; --overwrite replaces it')
-    values = {'frames': 'data values', 'enhance': 'gray values'}.get(model.task, 'values')
+    values = {'frames': 'enlarged data values', 'enhance': 'enlarged gray values'}.get(model.task, 'enlarged values')
     return {
         'file': path.name,
-        'meaning': f'half an interval around {values} that holds {calibration["coverage"]:.0%} of the true',
+        'meaning': f'half width of the interval around {values} that holds {calibration["coverage"]:.0%} of the true',
         'unit': 'data values' if model.task == 'frames' else 'white is 65535, the whole range',
         'coverage': calibration['coverage'],
         'measured': calibration['measured'],
