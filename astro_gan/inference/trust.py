@@ -151,6 +151,8 @@ def promise(model: Model, source: Any, target: Path, settings: Any) -> dict[str,
         raise UserError(f'{source.path}: --trust: errors of {model.name} were measured on pictures, not on frames')
     if model.task == 'frames' and source.source.turned:
         raise UserError(f'{source.source.path}: --trust is a frame, beside a frame; leave --format out')
+    if settings.sharpen != 1 or settings.denoise != 1:
+        raise UserError('--trust: errors were measured of all that a network does; leave --sharpen, --denoise out')
     path = trust_path(target, frame=model.task == 'frames')
     if os.path.lexists(path) and not (settings.overwrite or settings.resume):
         raise UserError(f'{printable(path)}: exists already; --overwrite replaces it')

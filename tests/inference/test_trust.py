@@ -132,10 +132,16 @@ def test_where_nothing_was_measured(tmp_path):
     with pytest.raises(UserError, match='--trust: no errors of'):
         trust.trusted(Model(model.description, model.networks * 2))
     frame = type('Frame', (), {'path': 'a.fits', 'frame': None})()
-    with pytest.raises(
-        UserError, match=r'a\.fits: --trust: errors of tiny_x2 were measured on pictures, not on frames'
-    ):
+    with pytest.raises(UserError, match=r'a\.fits: --trust: errors of tiny_x2 were measured on pictures, not on'):
         trust.promise(model, frame, tmp_path / 'a.fits', Settings())
+
+
+def test_less_of_a_network_was_not_measured(one_line, tmp_path):
+    """With a share of the denoising the output is another: refused."""
+    folder = saved(calibrated(framer()), tmp_path / 'model')
+    fits.PrimaryHDU(field(0, size=72, count=12)[0].astype(np.float32)).writeto(tmp_path / 'a.fits')
+    words = ('--trust', 'leave --sharpen, --denoise out')
+    one_line('upscale', tmp_path / 'a.fits', '--trust', '--denoise', 0.5, words=words, model=folder)
 
 
 def test_names_of_maps_do_not_meet(tmp_path):
