@@ -36,7 +36,7 @@ from astro_gan.simulation import fields
 
 COVERAGE = 0.9
 SIDE, RIM = 64, 4  # pixels of the input of a crop, and those at its border that are not counted
-KEPT = 10000  # pixels of a crop
+KEPT = 4000  # pixels of a crop
 CROPS = {'train': 1, 'val': 4}
 FIELDS, FIELD_SIZE = {'train': 120, 'calibration': 120, 'val': 120}, 96
 LEVELS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # quantiles of the brightness at which there are half widths
@@ -199,7 +199,8 @@ def calibrated(model: Model, folder: Path, val: list[dict[str, Any]]) -> dict[st
         'factor_of_training_quantiles': factor,
     }
     calibration['half_widths'] = (factor * np.asarray(calibration['half_widths'])).tolist()
-    return _rounded(calibration | {'measured': measured})
+    made = _rounded(calibration) | {'measured': _rounded(measured)}
+    return made | {'weights_sha256': model.description['weights']['sha256']}
 
 
 def _ratios(calibration: dict[str, Any], records: list[dict]) -> list[np.ndarray]:

@@ -224,8 +224,9 @@ def run(arguments: argparse.Namespace) -> int:
     jobs = find_jobs(arguments.inputs, out, arguments.format, log=_note)
     variants = given.get('variants')
     settings = dataclasses.replace(settings, guides=guides.options(arguments, jobs))
-    chosen = (arguments.command, arguments.model, given.get('factor'), settings.blend)
-    model, frame_model = choose_model(*chosen), choose_frame_model(*chosen)
+    chosen = (arguments.command, arguments.model, given.get('factor'))
+    model = choose_model(*chosen, settings.blend)
+    frame_model = choose_frame_model(*chosen) if settings.blend is None else None
     if out.exists() and not out.is_dir():
         raise UserError(f'{printable(out)}: is a file; -o names a folder')
     out.mkdir(parents=True, exist_ok=True)

@@ -29,13 +29,15 @@ class ApplyModel(beam.DoFn):
     """A file at a time; the model is loaded once by each worker."""
 
     def __init__(self, command: str, names: Sequence[str], factor: int | None, settings: Settings) -> None:
-        self.arguments = (command, list(names), factor, settings.blend)
+        self.arguments = (command, list(names), factor)
         self.settings = settings
         self.since = time.time()
 
     def setup(self) -> None:
         """Load the model."""
-        self.model, self.frame_model = choose_model(*self.arguments), choose_frame_model(*self.arguments)
+        blend = self.settings.blend
+        self.model = choose_model(*self.arguments, blend)
+        self.frame_model = choose_frame_model(*self.arguments) if blend is None else None
 
     def process(self, job: tuple[str, str]) -> Iterator[str]:
         """One job, (input, output): a line of JSON that says what it came to, and the error.

@@ -62,15 +62,13 @@ def choose_model(command: str, names: Sequence[str], factor: int | None, blend: 
     return models[0] if len(models) == 1 else join(models)
 
 
-def choose_frame_model(
-    command: str, names: Sequence[str], factor: int | None, blend: float | None = None
-) -> Model | None:
-    """The model for frames that takes the place of `choose_model`'s, where the user chose none; None: there is none.
+def choose_frame_model(command: str, names: Sequence[str], factor: int | None) -> Model | None:
+    """The model for frames that takes the place of `choose_model`'s, where the user named none; None: there is none.
 
     What frames_x2 makes has a PSF of two of its pixels or more: factors beyond 2 are interpolated, as nothing finer is
     known. On compressed values bicubic interpolation is nearly exact: the logarithm of a Gaussian is a parabola.
     """
-    if command != 'upscale' or names or blend is not None or FRAMES not in shipped_models() or (factor or 2) % 2:
+    if command != 'upscale' or names or FRAMES not in shipped_models() or (factor or 2) % 2:
         return None
     model = load_model(FRAMES)
     finer = (factor or 2) // model.factor

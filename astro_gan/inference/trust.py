@@ -120,11 +120,13 @@ def trusted(model: Model) -> Trusted:
     """The network of a model's that enlarges, calibrated.
 
     Raises:
-        UserError: there is none, or several.
+        UserError: there is none, or several, or it was calibrated with other weights.
     """
     networks = [network for network in model.networks if not network.colorizes]
     if len(networks) != 1 or 'calibration' not in networks[0].description:
         raise UserError(f'--trust: no errors of {model.name} were measured, only of single networks that ship')
+    if networks[0].description['calibration']['weights_sha256'] != networks[0].description['weights']['sha256']:
+        raise UserError(f'--trust: errors of {model.name} were measured with other weights; calibrate it anew')
     return Trusted(networks[0])
 
 

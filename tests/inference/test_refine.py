@@ -10,7 +10,7 @@ from PIL import Image
 
 from astro_gan import cli
 from astro_gan.errors import UserError
-from astro_gan.inference.choose import choose_frame_model, choose_model, interpolated
+from astro_gan.inference.choose import choose_model, interpolated
 from astro_gan.inference.refine import project, refined, turned
 from astro_gan.inference.render import ArraySource, render
 from astro_gan.model import load_model
@@ -157,7 +157,6 @@ def test_blended_weights_lie_between(tmp_path):
     paths = [str(saved(model, tmp_path / name)) for name, model in (('a', first), ('b', second))]
     chosen = choose_model('upscale', paths, None, 0.25)
     np.testing.assert_allclose(chosen(image), quarter(image), atol=1e-6)
-    assert choose_frame_model('upscale', [], None, 0.25) is None
 
 
 def test_the_shipped_pair_is_blended():

@@ -31,6 +31,7 @@ CALIBRATION = {
     'scores': [[-5.0, -1.0], [-4.0, -2.0]],
     'half_widths': [[0.01, 0.1], [0.02, 0.3]],
     'measured': {'on': 'nothing'},
+    'weights_sha256': '0' * 64,
 }
 
 
@@ -39,6 +40,15 @@ def calibrated(model):
     description = network.description | {'calibration': CALIBRATION}
     network = Network(description, network.generator, network.variables)
     return Model(model.description | {'calibration': CALIBRATION}, (network,))
+
+
+def saved_calibrated(model, folder):
+    """The model's directory, with a calibration of the weights as they are written."""
+    path = saved(calibrated(model), folder) / 'model.json'
+    description = json.loads(path.read_text())
+    description['calibration']['weights_sha256'] = description['weights']['sha256']
+    path.write_text(json.dumps(description))
+    return folder
 
 
 def test_half_widths_are_the_calibrated_ones():
@@ -83,7 +93,7 @@ def test_tiled_equals_untiled(channels):
 def test_a_map_beside_a_picture(run, tmp_path):
     """A PNG of 16 bits, white the whole range; the description says what it promises, the output is as without."""
     model = calibrated(upscaler(2))
-    folder = saved(model, tmp_path / 'model')
+    folder = saved_calibrated(model, tmp_path / 'model')
     pixels = np.random.default_rng(0).integers(0, 256, (66, 70, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / 'a.png')
     assert run('upscale', tmp_path / 'a.png', '--trust', model=folder)[0] == 0
@@ -105,7 +115,7 @@ def test_a_map_beside_a_picture(run, tmp_path):
 def test_a_map_beside_a_frame(run, tmp_path):
     """A FITS plane: half of what the interval of compressed values is in data values, by the local noise."""
     model = calibrated(framer())
-    folder = saved(model, tmp_path / 'model')
+    folder = saved_calibrated(model, tmp_path / 'model')
     data = field(0, size=72, count=12)[0].astype(np.float32)
     fits.PrimaryHDU(data).writeto(tmp_path / 'a.fits')
     options = ('--sky', 100, '--noise', 2, '--fwhm', 2.5)
@@ -125,6 +135,10 @@ def test_a_map_beside_a_frame(run, tmp_path):
 def test_where_nothing_was_measured(tmp_path):
     """Bicubic, blended weights, several networks, pictures' models on frames: refused in one line."""
     model = calibrated(upscaler(2))
+    other = calibrated(upscaler(2, features=5))
+    other.networks[0].description['weights'] = {'sha256': '1' * 64}
+    with pytest.raises(UserError, match='--trust: errors of tiny_x2 were measured with other weights'):
+        trust.trusted(other)
     with pytest.raises(UserError, match='--trust: no errors of bicubic were measured'):
         trust.trusted(bicubic(2))
     with pytest.raises(UserError, match='--trust: no errors of'):
@@ -138,7 +152,7 @@ def test_where_nothing_was_measured(tmp_path):
 
 def test_less_of_a_network_was_not_measured(one_line, tmp_path):
     """With a share of the denoising the output is another: refused."""
-    folder = saved(calibrated(framer()), tmp_path / 'model')
+    folder = saved_calibrated(framer(), tmp_path / 'model')
     fits.PrimaryHDU(field(0, size=72, count=12)[0].astype(np.float32)).writeto(tmp_path / 'a.fits')
     words = ('--trust', 'leave --sharpen, --denoise out')
     one_line('upscale', tmp_path / 'a.fits', '--trust', '--denoise', 0.5, words=words, model=folder)
