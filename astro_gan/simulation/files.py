@@ -12,6 +12,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
+from astro_gan.noise_units import REACHES
 from astro_gan.simulation import detector, fields, psf, scenes
 
 PSFS = ('gaussian', 'moffat', 'telescope', 'jwst')
@@ -68,7 +69,8 @@ def star_field(key: jax.Array, sky: Sky) -> fields.Field:
     keys = jax.random.split(key, 12)
     size, fine, centre = sky.size, sky.size * fields.OVERSAMPLING, (fields.OVERSAMPLING - 1) / 2
     transfer = transfer_of(sky)
-    fwhm = psf.measured_fwhm(transfer * psf.pixel(fields.OVERSAMPLING, fine), fine) / fields.OVERSAMPLING
+    seen = transfer * psf.pixel(fields.OVERSAMPLING, fine)
+    fwhm = psf.measured_fwhm(seen, fine) / fields.OVERSAMPLING
     x, y = jax.random.uniform(keys[0], (2, sky.stars), minval=-0.5, maxval=size - 0.5)
     # Of a power law, cut off at both ends.
     power, u = 1 - sky.slope, jax.random.uniform(keys[1], (sky.stars,))
@@ -97,6 +99,7 @@ def star_field(key: jax.Array, sky: Sky) -> fields.Field:
         'clean': clean,
         'fwhm': fwhm,
         'correlation': jnp.asarray(sky.correlation),
+        'concentration': psf.concentration(seen, fwhm * fields.OVERSAMPLING, fine, radii=REACHES),
         'x': x,
         'y': y,
         'flux': flux,

@@ -32,14 +32,16 @@ def test_seed_and_step_make_the_batch(batch):
 
 def test_batches_are_finite_and_aligned(batch):
     """Shapes, and the truth binned to the input's pixels has the input's light."""
-    assert batch['input'].shape == (4, 24, 24, 3)
+    assert batch['input'].shape == (4, 24, 24, 4)
     assert batch['target'].shape == (4, 48, 48, 1)
     assert all(np.isfinite(values).all() for values in batch.values())
     assert (batch['input'][..., 1:] == batch['input'][:, :1, :1, 1:]).all()
     truth = from_network(batch['target'][..., 0]).reshape(4, 24, 2, 24, 2).mean((2, 4))
     frame = from_network(batch['input'][..., 0])
-    for one, other in zip(truth, frame, strict=True):
-        assert abs(one.mean() - other.mean()) < 0.2 + 0.1 * abs(one.mean())
+    for one, other, shared in zip(truth, frame, batch['input'][:, 0, 0, 2], strict=True):
+        # Noise that pixels share is larger in the mean.
+        noise = 0.2 + 0.6 * float(shared)
+        assert abs(one.mean() - other.mean()) < noise + 0.1 * abs(one.mean())
 
 
 def test_random_fields_have_what_they_are_said_to_have():
@@ -48,7 +50,7 @@ def test_random_fields_have_what_they_are_said_to_have():
     found = jax.device_get(draw(jax.random.split(jax.random.key(0), 24)))
     assert (found['fwhm'] > 0.9 * fields.FWHM[0]).all()
     assert (found['fwhm'] < 1.05 * fields.FWHM[1]).all()
-    assert (found['correlation'] <= fields.CORRELATION[1]).all()
+    assert (found['correlation'] <= fields.MOST_CORRELATION).all()
     assert found['flux'].min() >= 0
     assert (found['x'] >= -0.5).all()
     assert (found['x'] < 23.5).all()
