@@ -23,12 +23,14 @@ from scipy import ndimage, sparse
 from astro_gan.noise_units import REACHES
 
 _PER_SIGMA = math.sqrt(8 * math.log(2))
-CONTRAST = 0.7  # noise units above what is around it: a source of the output from here on
+CONTRAST = 0.7  # noise units above what is around it: a source of the output from here on ...
+STRUCTURE = 0.3  # ... and so much of what is around it besides
 WINGS = 3.0  # FWHM of the wings, of the core's
 # Of the light within 3 FWHM, from the concentration c: a + b c, at most 1. Fitted to 400 PSFs of `simulation.fields`,
 # which scatter by 0.036 around it.
 WITHIN = (0.674, 0.347)
 STEPS, DAMPING = 4, 0.7
+FITTED = 1.6  # FWHM around a source that are fitted
 _GAIN = 100.0  # light, in noise units, whose own noise is as large as the sky's: bright pixels weigh less
 REACH = 16.0  # FWHM around a place that it depends on, all steps together; what is farther is below 1e-3 of a source
 
@@ -105,12 +107,14 @@ def _binned(image: np.ndarray, factor: int) -> np.ndarray:
 
 
 def sources(output: np.ndarray, psf: Psf) -> np.ndarray:
-    """Places `[n, 2]` (row, column, pixels of the output) where the output has a peak of CONTRAST."""
+    """Places `[n, 2]` (row, column, pixels of the output) of the output's peaks that stand out."""
     width = psf.narrow * psf.factor
     smooth = _blur(output, 0.6 * width / _PER_SIGMA)
     contrast = smooth - _blur(output, 2.0 * width / _PER_SIGMA)
     highest = ndimage.maximum_filter(smooth, 2 * round(width / 2) + 1, mode='nearest')
-    rows, columns = np.nonzero((smooth == highest) & (contrast > CONTRAST))
+    # On a galaxy or a nebula every grain is a peak.
+    least = CONTRAST + STRUCTURE * np.maximum(smooth - contrast, 0)
+    rows, columns = np.nonzero((smooth == highest) & (contrast > least))
     places = np.stack([rows, columns], -1).astype(np.float64)
     for axis in (0, 1):  # between the pixels: the top of a parabola
         step = np.eye(2, dtype=int)[axis]
@@ -141,14 +145,18 @@ def refit(z: np.ndarray, usable: np.ndarray, output: np.ndarray, psf: Psf) -> tu
     if not len(places):
         return places, np.empty(0), residual
     shape = z.shape
-    fitted = _stamps(places, shape, 1.2 * psf.fwhm, psf.seen)
+    fitted = _stamps(places, shape, FITTED * psf.fwhm, psf.seen)
     whole = _stamps(places, shape, 3.0 * psf.fwhm, psf.seen)
     weights = (usable / (1 + np.maximum(z, 0) / _GAIN)).ravel()
+    # The fit has a level of its own around every source, so that what is missing in the smooth does not go to stars.
+    there = fitted.astype(bool).astype(np.float64).multiply(weights[:, None]).tocsc()
     weighted = fitted.multiply(weights[:, None]).tocsc()
-    power = np.asarray(weighted.multiply(fitted).sum(0)).ravel()
-    full = np.asarray(fitted.multiply(fitted).sum(0)).ravel()
+    mean = _sums(weighted) / np.maximum(_sums(there), 1e-12)
+    weighted = (weighted - there.multiply(mean[None])).tocsc()
+    power = _sums(weighted.multiply(fitted))
     # Where the core is not usable, nothing is known.
-    known = np.asarray(fitted.multiply(fitted).multiply(usable.ravel()[:, None]).sum(0)).ravel() > 0.7 * full
+    square = fitted.multiply(fitted)
+    known = _sums(square.multiply(usable.ravel()[:, None])) > 0.7 * _sums(square)
     least = -0.5 * np.maximum(_at(output, places, psf.factor), 0) / float(psf.shown(np.zeros(())))
     missing, left = np.zeros(len(places)), residual.ravel().astype(np.float64)
     for _ in range(STEPS):
@@ -157,6 +165,10 @@ def refit(z: np.ndarray, usable: np.ndarray, output: np.ndarray, psf: Psf) -> tu
         missing += more
         left -= whole @ more
     return places, missing, left.reshape(shape).astype(np.float32)
+
+
+def _sums(matrix: sparse.sparray) -> np.ndarray:
+    return np.asarray(matrix.sum(0)).ravel()
 
 
 def _at(output: np.ndarray, places: np.ndarray, factor: int) -> np.ndarray:
