@@ -157,6 +157,19 @@ def _random_diffuse(key: Array, size: int) -> Array:
     return level * (light - _uniform(keys[5], 0, 1) * light.min()) / OVERSAMPLING**2
 
 
+def _random_arc(key: Array, size: int) -> Array:
+    """In two tenths of the fields an arc or a ring, 1 to 100 noise units on its ridge, on the fine grid.
+
+    A network that knows only points and smooth light makes a chain of stars of a faint thin line.
+    """
+    keys = jax.random.split(key, 8)
+    level = jnp.where(_uniform(keys[0], 0, 1) < 0.8, 0, _log_uniform(keys[1], 1, 100))
+    x, y = _uniform(keys[2], 0, size, (2,))
+    radius, width = _log_uniform(keys[3], 3, 20) * OVERSAMPLING, _log_uniform(keys[4], 0.3, 3) * OVERSAMPLING
+    ratio, angle, length = _uniform(keys[5], 0.6, 1), _uniform(keys[6], 0, 2 * jnp.pi), _uniform(keys[7], 0, 8)
+    return level * scenes.arc(x, y, radius, width, ratio, angle, length, size) / OVERSAMPLING**2
+
+
 def _plane(tilt: Array, size: int, pixels: int) -> Array:
     """A sky that rises by `tilt` `[2]` over the field and is off by `tilt[2]`, on `pixels` pixels a side."""
     at = (jnp.arange(pixels) + 0.5) / pixels - 0.5
@@ -175,6 +188,7 @@ def random_field(key: Array, *, size: int, factor: int) -> Field:
     centre = (OVERSAMPLING - 1) / 2
     light = scenes.points(x * OVERSAMPLING + centre, y * OVERSAMPLING + centre, flux, fine)
     light = light + _random_galaxies(keys[2], fine) + _random_diffuse(keys[3], fine)
+    light = light + _random_arc(keys[18], fine)
     clean, truth, fwhm = observe(light, transfer, factor=factor)
     # The sky was subtracted, but not quite; it is no part of the scene, and input and truth have the same.
     tilt = 0.3 * jax.random.normal(keys[4], (3,))
