@@ -29,7 +29,7 @@ def test_star_fields(fwhm, correlation, count):
 
 
 def test_concentration_is_that_of_the_psf():
-    """A Gaussian's 0.938 and a Moffat profile's 0.767 (beta 3: by its integral) within 0.03; 0.75 where nothing tells."""
+    """A Gaussian's 0.938 and a Moffat profile's 0.767 (beta 3) within 0.03; 0.75 where nothing tells."""
     data, places, fluxes = skies.field(3, fwhm=3.0, count=40)
     assert measure(data).concentration.value == pytest.approx(0.9375, abs=0.03)
     rng = np.random.default_rng(0)
