@@ -55,6 +55,7 @@ def train(
     logbook = Logbook(workdir, active=active)
     samples = choose_samples(task, eval_batches, settings.samples) if active else None
     previous: GANState | None = None
+    lost = False
     with stop_signals() as stop:
         # The stages differ in how they train, not in how they are measured: one compilation serves all.
         measure = make_eval_step(task), make_predict(task)
@@ -62,19 +63,24 @@ def train(
         try:
             for stage in stages:
                 directory = workdir / 'checkpoints' / stage.name
-                if previous is not None and _outdated(directory, weights_hash(previous)):
+                if previous is not None and not lost and _outdated(directory, weights_hash(previous)):
                     _put_aside(directory, log)
                     logbook.forget_after(stage.name, -1)
-                with checkpoints.open_manager(directory) as manager:
-                    state, progress = _start(stage, manager, fresh, previous, initial_state, settings, log)
-                    logbook.forget_after(stage.name, int(state.step))
-                    if not finished(stage, int(state.step), progress, settings):
-                        run = StageRun(shared, stage, manager, state, progress)
-                        run.run(train_batches(stage, int(state.step)))
-                    best = manager.best_step()
-                    previous, _ = checkpoints.restore(manager, fresh, manager.latest_step() if best is None else best)
-                    # The step goes on from the stage's last one, so that no batch is seen twice.
-                    previous = previous.replace(step=np.int32(manager.latest_step()))
+                state, progress = _start(stage, directory, fresh, previous, initial_state, settings, log)
+                step = int(state.step)
+                logbook.forget_after(stage.name, step)
+                if not finished(stage, step, progress, settings):
+                    run = StageRun(shared, stage, state, progress)
+                    run.run(train_batches(stage, step))
+                    step = run.step
+                best = checkpoints.restore(directory, fresh, log, best=True)
+                best = best or checkpoints.restore(directory, fresh, log)
+                if best is None:
+                    raise TrainingError(f'{directory}: the checkpoints are gone')
+                # The step goes on from the stage's last one, so that no batch is seen twice.
+                previous = best[0].replace(step=np.int32(step))
+                # Then the best that is left may be another than the next stage has started from; it goes on.
+                lost = checkpoints.has_damaged(directory)
         finally:
             logbook.close()
 
@@ -107,7 +113,7 @@ def _put_aside(directory: Path, log: Callable[[str], None]) -> None:
 
 def _start(
     stage: Stage,
-    manager: Any,
+    directory: Path,
     fresh: GANState,
     previous: GANState | None,
     initial_state: Callable[[GANState], GANState],
@@ -115,9 +121,10 @@ def _start(
     log: Callable[[str], None],
 ) -> tuple[GANState, dict[str, Any]]:
     """The state that the stage goes on from: its own checkpoint, else the stage before, else a fresh one."""
-    latest = checkpoints.latest_step(manager)
-    if latest is not None:
-        state, progress = checkpoints.restore(manager, fresh, latest)
+    saved = checkpoints.restore(directory, fresh, log)
+    if saved is not None:
+        state, progress = saved
+        latest = int(state.step)
         done = latest - progress['first_step']
         log(f'{stage.name}: going on from the checkpoint at step {latest} ({done} of {stage.steps} done)')
         if done < stage.steps and finished(stage, latest, progress, settings):
@@ -129,5 +136,5 @@ def _start(
     progress = {'first_step': int(state.step), 'best': None, 'since_best': 0, 'rollbacks': 0}
     progress['started_from'] = weights_hash(state)
     # Training has something to roll back to from its first step on, and an unwritable workdir shows at once.
-    checkpoints.save(manager, state, progress, None)
+    checkpoints.save(directory, state, progress, None, log)
     return state, progress

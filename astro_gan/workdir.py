@@ -37,7 +37,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 def begun(workdir: Path) -> bool:
     """Whether a run has a checkpoint there; before its first one a run may still become another."""
-    return any(workdir.glob('checkpoints/*/[0-9]*'))
+    return any(path.name.isdigit() for path in workdir.glob('checkpoints/*/*'))  # not one that is kept aside
 
 
 @contextlib.contextmanager

@@ -76,8 +76,7 @@ def run(workdir, stages, faults=None, **changes):
 
 def latest(workdir, stage):
     like = tiny.fresh_state(tiny.task(), tiny.stage())
-    with checkpoints.open_manager(Path(workdir) / 'checkpoints' / stage) as manager:
-        return checkpoints.restore(manager, like, manager.latest_step())[0]
+    return checkpoints.restore(Path(workdir) / 'checkpoints' / stage, like)[0]
 
 
 @pytest.fixture(scope='module')
@@ -118,9 +117,9 @@ def test_the_adversarial_stage_starts_from_the_best_average(tmp_path):
     """Its first state: averaged weights of the best supervised checkpoint, fresh optimizers, the step going on."""
     run(tmp_path, stages(steps=(4, 0), best_metric='l2'))
     like = tiny.fresh_state(tiny.task(), tiny.stage())
-    with checkpoints.open_manager(tmp_path / 'checkpoints' / 'supervised') as manager:
-        assert (manager.best_step(), manager.latest_step()) == (2, 4)
-        best, _ = checkpoints.restore(manager, like, 2)
+    assert latest(tmp_path, 'supervised').step == 4
+    best, _ = checkpoints.restore(tmp_path / 'checkpoints' / 'supervised', like, best=True)
+    assert best.step == 2
     start = latest(tmp_path, 'adversarial')
     assert start.step == 4
     jax.tree.map(np.testing.assert_array_equal, best.ema_params, start.generator.params)
@@ -176,8 +175,7 @@ def test_a_stage_knows_what_it_started_from(tmp_path):
     new = latest(tmp_path, 'adversarial')
     assert (old.step, new.step) == (4, 6)
     like = tiny.fresh_state(tiny.task(), tiny.stage())
-    with checkpoints.open_manager(tmp_path / 'checkpoints' / 'adversarial.old1') as manager:  # nothing is lost
-        kept, _ = checkpoints.restore(manager, like, 4)
+    kept, _ = checkpoints.restore(tmp_path / 'checkpoints' / 'adversarial.old1', like)  # nothing is lost
     jax.tree.map(np.testing.assert_array_equal, kept, old)
     rows = [(row['stage'], row['step']) for row in read_rows(tmp_path / 'evaluations.csv')]
     assert rows == [('supervised', 2), ('supervised', 4), ('adversarial', 6)]
