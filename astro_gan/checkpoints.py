@@ -4,7 +4,7 @@
     <step>/progress/metadata    JSON: what the loop has to know to go on
     <step>/metrics/metrics      JSON: the score, where there is one
     <step>/SHA256SUMS           of all these files
-    <step>.damaged              one whose files are not as they were saved: never read, never removed
+    <step>.damaged1             one whose files are not as they were saved: never read, never removed
 
 A checkpoint is made under another name and renamed when everything is on the disk, its checksums too, so a kill in the
 middle of a save leaves the earlier ones as they were; the next start removes what was left half written.
@@ -235,10 +235,7 @@ def _fault(folder: Path) -> str:
 
 def _tell(folder: Path, text: str, log: Log, *, aside: bool) -> None:
     """A line on a damaged checkpoint, which gets another name where `aside`."""
-    new, number = folder.with_name(f'{folder.name}.damaged'), 1
-    while new.exists():
-        number += 1
-        new = folder.with_name(f'{folder.name}.damaged{number}')
+    new = atomic.free_name(folder.with_name(f'{folder.name}.damaged'))
     log(f'{folder}: a damaged checkpoint' + (f', kept as {new.name}' if aside else '') + f': {text}')
     if aside:
         folder.rename(new)

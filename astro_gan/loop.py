@@ -12,6 +12,7 @@ import numpy as np
 
 from astro_gan import checkpoints, hosts
 from astro_gan.evaluation import choose_samples, make_predict
+from astro_gan.files import atomic
 from astro_gan.interrupts import Interrupted, stop_signals
 from astro_gan.logbook import Logbook
 from astro_gan.stage_run import Settings, Shared, StageRun, TrainingError, finished
@@ -52,7 +53,7 @@ def train(
     """
     fresh = create_state(task, stages[0], jax.random.key(settings.seed))
     active = jax.process_index() == 0
-    logbook = Logbook(workdir, active=active)
+    logbook = Logbook(workdir, log, active=active)
     samples = choose_samples(task, eval_batches, settings.samples) if active else None
     previous: GANState | None = None
     lost = False
@@ -69,6 +70,7 @@ def train(
                 state, progress = _start(stage, directory, fresh, previous, initial_state, settings, log)
                 step = int(state.step)
                 logbook.forget_after(stage.name, step)
+                logbook.compare(stage.name, progress.get('rows'))
                 if not finished(stage, step, progress, settings):
                     run = StageRun(shared, stage, state, progress)
                     run.run(train_batches(stage, step))
@@ -101,9 +103,7 @@ def _outdated(directory: Path, origin: str) -> bool:
 
 
 def _put_aside(directory: Path, log: Callable[[str], None]) -> None:
-    number = 1
-    while (aside := directory.with_name(f'{directory.name}.old{number}')).exists():
-        number += 1
+    aside = atomic.free_name(directory.with_name(f'{directory.name}.old'))
     hosts.on_first(lambda: directory.rename(aside))
     log(
         f'{directory.name}: started from weights that are not the best of the stage before any more, so it starts '

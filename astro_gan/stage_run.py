@@ -192,6 +192,7 @@ class StageRun:
         if shared.samples is not None:
             outputs = shared.predict(*variables, shared.samples['input'])
             shared.logbook.evaluation(row, sample_picture(shared.task, shared.samples, [outputs]))
+            self.progress |= {'rows': shared.logbook.digest(stage.name)}
         checkpoints.save(self.checkpoints, jax.device_get(state), self.progress, score, shared.log)
         with tqdm.external_write_mode():  # above the bar
             shared.log(self._line(row, better))

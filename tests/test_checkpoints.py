@@ -85,7 +85,7 @@ def test_a_damaged_checkpoint_of_an_earlier_version(state, tmp_path, capfd):
     lines = []
     assert checkpoints.restore(tmp_path, state, lines.append)[0].step == 4
     assert [line.split(': ')[0] for line in lines] == [f'{tmp_path}/{step}' for step in (2, 6, 4)]
-    assert 'kept as 6.damaged' in lines[1]
+    assert 'kept as 6.damaged1' in lines[1]
     assert '2 steps are lost' in lines[1]
     assert capfd.readouterr() == ('', '')
 
