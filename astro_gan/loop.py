@@ -85,6 +85,8 @@ def train(
                 lost = checkpoints.has_damaged(directory)
         finally:
             logbook.close()
+    if signum := int(max(hosts.gather(stop[0] if stop else 0))):  # which came after the last step: all is saved
+        raise Interrupted(signum, step)
 
 
 def weights_hash(state: GANState) -> str:

@@ -1,6 +1,7 @@
 """The loop: resume to the same bits, early stopping, roll-backs, kills. Tiny networks, no TensorFlow data."""
 
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from astro_gan import checkpoints, logbook, loop
+from astro_gan import checkpoints, interrupts, logbook, loop
 from astro_gan.tables import read_rows
 from tests import tiny
 
@@ -26,9 +27,12 @@ SETTINGS = {
 
 
 @pytest.fixture(scope='module', autouse=True)
-def _no_curves():
-    """Drawing curves.png takes most of an evaluation here; test_logbook.py and test_main.py look at it."""
-    with pytest.MonkeyPatch.context() as patch:
+def _quick():
+    """Steps are compiled once for all tests; curves.png, which takes most of an evaluation here, is not drawn.
+
+    Whole runs that do all of it: test_main.py, and the kills below.
+    """
+    with tiny.compiled_once(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(logbook, 'plot_curves', lambda rows, path: None)
         yield
 
@@ -104,6 +108,49 @@ def test_resume_after_sigterm_ends_with_the_same_bits(whole, tmp_path, step):
     assert_same_end(whole, tmp_path)
     rows = [(row['stage'], row['step']) for row in read_rows(tmp_path / 'evaluations.csv')]
     assert rows == [('supervised', 2), ('supervised', 4), ('adversarial', 6), ('adversarial', 8)]
+
+
+PHASES = {  # what is called at each moment, and how often before
+    'choosing samples': ('astro_gan.loop.choose_samples', 0),
+    'compiling': ('astro_gan.stage_run.make_train_step', 0),
+    'evaluating': ('astro_gan.stage_run.evaluate', 0),
+    'recording': ('astro_gan.logbook.write_rows', 0),
+    'saving the state': ('orbax.checkpoint.Checkpointer.save', 1),
+    'summing up': ('astro_gan.files.sums.write', 1),
+    'removing': ('astro_gan.checkpoints._prune', 2),
+    'the next stage': ('astro_gan.loop.start_stage', 0),
+    'the end': ('astro_gan.logbook.Logbook.close', 0),
+}
+TERM, INT = signal.SIGTERM, signal.SIGINT
+
+
+@pytest.mark.parametrize('signals', [(TERM,), (INT,), (TERM, INT), (INT, INT), (TERM, INT, INT)])
+@pytest.mark.parametrize('phase', PHASES)
+def test_signals_in_every_phase(whole, tmp_path, phase, signals):
+    """Asked to stop at any moment, once, twice or by both at once, a run has saved or leaves what was."""
+    name, before = PHASES[phase]
+    function, calls = pkgutil.resolve_name(name), []
+
+    def struck(*args, **options):
+        calls.append(name)
+        if len(calls) == before + 1:
+            for signum in signals:
+                os.kill(os.getpid(), signum)
+        return function(*args, **options)
+
+    waits = signals.count(INT) < 2 and phase != 'choosing samples'  # when there is nothing to save yet
+    handlers = signal.getsignal(INT), signal.getsignal(TERM)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(loop.Interrupted if waits else KeyboardInterrupt),
+        interrupts.ended_by_sigterm(),
+    ):
+        patch.setattr(name, struck)
+        run(tmp_path, stages())
+    assert (signal.getsignal(INT), signal.getsignal(TERM)) == handlers
+    run(tmp_path, stages())
+    assert_same_end(whole, tmp_path)
+    assert not [path for path in tmp_path.rglob('*') if '.tmp' in path.name]
 
 
 def test_a_finished_run_is_left_as_it_is(whole):
