@@ -101,8 +101,11 @@ def batch(step: int = 0, *, devices: int = 2, per_device: int = 2) -> dict[str, 
 @contextlib.contextmanager
 def compiled_once():
     """Within, loops of the same task and stages compile their steps once, as those of one process do anyway."""
-    with mock.patch.multiple(stage_run, make_train_step=_make_train_step), mock.patch.multiple(
-        loop, make_eval_step=_make_eval_step, make_predict=_make_predict
+    with (
+        mock.patch.object(stage_run, 'make_train_step', _make_train_step),
+        mock.patch.object(loop, 'make_eval_step', _make_eval_step),
+        mock.patch.object(loop, 'make_predict', _make_predict),
+        mock.patch.object(loop, 'create_state', lambda task, stage, key: fresh_state(task, stage)),  # seed 0
     ):
         yield
 
