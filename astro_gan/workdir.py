@@ -121,7 +121,9 @@ def note_environment(workdir: Path, now: Mapping[str, Any]) -> list[str]:
                 if split == 'train'
                 else 'scores from here on cannot be compared with those before, the best one among them'
             )
-            lines.append(f'other pictures in {split} than before ({found["count"]}, then {had.get("count")}): {meaning}')
+            lines.append(
+                f'other pictures in {split} than before ({found["count"]}, then {had.get("count")}): {meaning}'
+            )
     old, new = (flatten({key: record[key] for key in ('devices', 'versions')}) for record in (before, now))
     names = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
     changed = [f'{name} {new.get(name)}, then {old.get(name)}' for name in names]
