@@ -1,6 +1,10 @@
 """Checkpoints: the latest two and the best, whole or absent; what becomes of damaged ones."""
 
+import hashlib
 import math
+import os
+import pathlib
+import shutil
 from types import SimpleNamespace
 
 import jax
@@ -88,6 +92,109 @@ def test_a_damaged_checkpoint_of_an_earlier_version(state, tmp_path, capfd):
     assert 'kept as 6.damaged1' in lines[1]
     assert '2 steps are lost' in lines[1]
     assert capfd.readouterr() == ('', '')
+
+
+@pytest.fixture
+def saved(state, tmp_path):
+    """Checkpoints 2 (the best), 4 and 6."""
+    for step, score in ((2, -1.0), (4, -3.0), (6, -2.0)):
+        checkpoints.save(tmp_path, at(state, step), {'first_step': 0}, score)
+    return tmp_path
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    return bytes(data)
+
+
+def test_the_checksums_are_those_of_sha256sum(saved):
+    """SHA256SUMS lists every file, as `sha256sum --check` reads it."""
+    lines = (saved / '6' / 'SHA256SUMS').read_text().splitlines()
+    listed = dict(reversed(line.split('  ')) for line in lines)
+    files = {path.relative_to(saved / '6').as_posix(): path for path in (saved / '6').rglob('*') if path.is_file()}
+    del files['SHA256SUMS']
+    assert listed == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    assert {'progress/metadata', 'metrics/metrics', 'state/manifest.ocdbt'} <= listed.keys()
+
+
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(saved, state):
+    """A flipped bit: the one before is taken, a line says what that costs, the damaged one is kept; once."""
+    name = 'state/manifest.ocdbt'
+    damaged = flip(saved / '6' / name)
+    lines = []
+    restored, progress = checkpoints.restore(saved, state, lines.append)
+    assert_equal(restored, at(state, 4))
+    assert progress == {'first_step': 0}
+    assert lines == [
+        f"{saved}/6: a damaged checkpoint, kept as 6.damaged1: '{name}' was changed; back to 4: 2 steps are lost"
+    ]
+    assert (saved / '6.damaged1' / name).read_bytes() == damaged
+    assert checkpoints.restore(saved, state, lines.append)[0].step == 4
+    assert len(lines) == 1
+    checkpoints.save(saved, at(state, 6), {}, -2.0)  # its name is free
+    assert checkpoints.restore(saved, state, lines.append)[0].step == 6
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'fault'),
+    [
+        (lambda folder: (folder / 'SHA256SUMS').unlink(), 'SHA256SUMS is missing or damaged'),
+        (lambda folder: (folder / 'SHA256SUMS').write_bytes(b''), 'is not in SHA256SUMS'),
+        (lambda folder: (folder / 'progress' / 'metadata').write_text('[1'), "'progress/metadata' was changed"),
+        (lambda folder: (folder / 'metrics' / 'metrics').unlink(), "'metrics/metrics' is missing"),
+        (lambda folder: os.truncate(folder / 'state' / '_METADATA', 99), "'state/_METADATA' was changed"),
+        (lambda folder: shutil.rmtree(folder / 'state'), "' is missing"),
+        (lambda folder: [path.unlink() for path in folder.rglob('*') if path.is_file()], 'SHA256SUMS is missing'),
+    ],
+)
+def test_evaluation_and_export_pass_over_a_damaged_best(saved, state, spoil, fault):
+    """They take the next best and say so in a line; the folder stays as it is, as somebody may be training there."""
+    spoil(saved / '2')
+    before = sorted(saved.rglob('*'))
+    lines = []
+    assert checkpoints.restore(saved, state, lines.append, best=True, read_only=True)[0].step == 6
+    (line,) = lines
+    assert line.startswith(f'{saved}/2: a damaged checkpoint: ')
+    assert fault in line
+    assert line.endswith('; the best that is left is 6')
+    assert sorted(saved.rglob('*')) == before
+
+
+def test_when_all_are_damaged_nothing_is_begun_or_moved(saved, state):
+    """One line names them all; copies can be brought back."""
+    for step in (2, 4, 6):
+        flip(saved / str(step) / 'progress' / 'metadata')
+    with pytest.raises(UserError, match=r'all checkpoints are damaged \(2: .*; 4: .*; 6: .*bring copies') as caught:
+        checkpoints.restore(saved, state)
+    assert '\n' not in str(caught.value)
+    assert checkpoints.steps(saved) == [2, 4, 6]
+
+
+def test_a_good_checkpoint_is_not_removed_for_a_damaged_one(saved, state, capsys):
+    """Those that stay are looked at before another one goes: 4 stays, as 6 has been damaged since it was saved."""
+    flip(saved / '6' / 'progress' / 'metadata')
+    checkpoints.save(saved, at(state, 8), {}, -4.0)
+    assert checkpoints.steps(saved) == [2, 4, 8]
+    assert (saved / '6.damaged1').is_dir()
+    assert capsys.readouterr().out.startswith(f'{saved}/6: a damaged checkpoint, kept as 6.damaged1: ')
+
+
+def test_a_file_that_may_not_be_read_is_not_damaged(saved, state, monkeypatch):
+    """Permissions are not content: the error names the file, and nothing is put aside."""
+    path = saved / '6' / 'progress' / 'metadata'
+    opened = pathlib.Path.open
+
+    def refuse(self, *args, **options):
+        if self == path:
+            raise PermissionError(13, 'Permission denied', str(path))
+        return opened(self, *args, **options)
+
+    monkeypatch.setattr(pathlib.Path, 'open', refuse)
+    with pytest.raises(PermissionError, match='metadata'):
+        checkpoints.restore(saved, state)
+    assert checkpoints.steps(saved) == [2, 4, 6]
 
 
 def test_leftovers_of_a_killed_save_are_removed(state, tmp_path):
