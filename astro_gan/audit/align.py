@@ -19,7 +19,7 @@ from astro_gan.errors import UserError
 from astro_gan.files.kinds import kind_of
 from astro_gan.files.paths import open_file, printable
 from astro_gan.files.picture_source import MAXIMUM_PIXELS, open_picture
-from astro_gan.files.stretch import Stretch
+from astro_gan.files.stretch import Stretch, choose_stretch
 from astro_gan.files.tiff import is_float_tiff
 from astro_gan.inference.frames import FrameSource, open_frame
 from astro_gan.inference.provenance import sidecar
@@ -135,7 +135,7 @@ def open_pair(
     Raises:
         UserError: one cannot be read, or they do not fit; one line that names the files.
     """
-    options = {'mask': mask, 'allow_mosaic': allow_mosaic, 'ignore_checksum': ignore_checksum}
+    options: dict[str, Any] = {'mask': mask, 'allow_mosaic': allow_mosaic, 'ignore_checksum': ignore_checksum}
     first, second = _is_frame(before), _is_frame(after)
     if second and not first:
         raise UserError(f'{printable(after)}: a frame cannot come from the picture {printable(before)}')
@@ -160,6 +160,37 @@ def open_pair(
         planes = _picture(before, maximum_pixels), _picture(after, maximum_pixels)
     alignment, notes = align(*planes)
     return _cut(*planes, alignment, notes)
+
+
+def pair_of(
+    before: np.ndarray, after: np.ndarray, *, levels: int | None = None, headers: tuple[Any, Any] = (None, None)
+) -> Pair:
+    """Input `[h, w]` and output `[H, W]` as arrays, NaN where there is no measurement, laid on one another.
+
+    Args:
+        levels: of pictures, whose values are levels of 255: how many the files tell apart; None: data values.
+        headers: of input and output.
+
+    Raises:
+        UserError: they do not fit; one line.
+    """
+    planes = [_array_plane(*part, levels) for part in zip(('input', 'output'), (before, after), headers, strict=True)]
+    alignment, notes = align(planes[0], planes[1])
+    return _cut(planes[0], planes[1], alignment, notes)
+
+
+def _array_plane(name: str, values: np.ndarray, header: Any, levels: int | None) -> Plane:
+    stretch = None if levels else choose_stretch(values)
+
+    def rows(top: int, count: int) -> np.ndarray:
+        return np.asarray(values[top : top + count], np.float32)
+
+    def shown(top: int, count: int) -> np.ndarray:
+        part = rows(top, count)
+        return np.nan_to_num(np.clip(stretch.apply(part) if stretch else part / 255, 0, 1))[..., None]
+
+    height, width = values.shape
+    return Plane(name, height, width, rows, shown, levels, 'levels of 255' if levels else 'data values', header)
 
 
 def _is_frame(path: str | os.PathLike[str]) -> bool:
@@ -298,6 +329,7 @@ def _cut(before: Plane, after: Plane, alignment: Alignment, notes: list[str]) ->
     for first in range(top, bottom, 512):
         last = min(bottom, first + 512)
         data[first - top : last - top] = before.rows(first, last - first)[:, left:right]
-    moved = tuple(o + s * c for o, s, c in zip(alignment.offset, alignment.scale, (top, left), strict=True))
+    (scale_y, scale_x), (y, x) = alignment.scale, alignment.offset
+    moved = (y + scale_y * top, x + scale_x * left)
     placed = dataclasses.replace(alignment, offset=moved)
     return Pair(data, before, after, placed, (top, left), tuple(notes))

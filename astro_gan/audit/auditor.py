@@ -128,8 +128,8 @@ def _look(pair: Pair, kernel: float | None, noise: float | None, fwhm: float | N
         words += [line for line in measured.lines() if not line.startswith('sky')]
     if floor and float(np.median(own.values)) < floor:
         words.append(
-            f'less noise than the rounding of {levels} levels: {floor:.2g} levels of 255 are taken, and what is said in '
-            'sigma is in units of that'
+            f'less noise than the rounding of {levels} levels: {floor:.2g} levels of 255 are taken, and what is said '
+            'in sigma is in units of that'
         )
     if levels:
         full = min(254.0, full) if full else 254.0
@@ -265,7 +265,8 @@ def _table(pair: Pair, look: _Look, ours: np.ndarray, theirs: np.ndarray) -> dic
         'flux_before': np.concatenate([ours[:, 6], lost[:, 4]]),
         'flux_after': np.concatenate([ours[:, 7], lost[:, 5]]),
     }
-    order = np.lexsort([columns['x'], columns['y'], [KINDS.index(kind) for kind in columns['kind']]])
+    rank = np.array([KINDS.index(kind) for kind in columns['kind']], int)
+    order = np.lexsort((columns['x'], columns['y'], rank))
     names = ('x', 'y', 'kind', 'snr_in_input', 'flux_before', 'flux_after', 'height')
     return {name: columns[name][order] for name in names}
 

@@ -99,7 +99,7 @@ def _strips(values: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def colored(values: np.ndarray, limit: float = LIMIT) -> np.ndarray:
-    """A map `[h, w]` in colours, uint8 `[h, w, 3]`: blue below zero, red above, full at `limit`; gray where it is NaN."""
+    """A map `[h, w]` in colours, uint8 `[h, w, 3]`: blue below zero, red above, full at `limit`; gray for NaN."""
     at = (np.clip(np.nan_to_num(values) / limit, -1, 1) + 1) / 2
     ends = np.linspace(0, 1, len(_COLORS))
     table = np.stack([np.interp(np.linspace(0, 1, 1024), ends, column) for column in _COLORS.T], -1).astype(np.uint8)

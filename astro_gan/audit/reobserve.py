@@ -103,5 +103,7 @@ def window(plane: Plane, first: int, last: int) -> tuple[int, np.ndarray]:
     return first, plane.rows(first, last - first)
 
 
-def _resized(values: np.ndarray, size: tuple[int, int], method: Any, box: tuple[float, ...]) -> np.ndarray:
+def _resized(
+    values: np.ndarray, size: tuple[int, int], method: Any, box: tuple[float, float, float, float]
+) -> np.ndarray:
     return np.asarray(Image.fromarray(np.ascontiguousarray(values, np.float32)).resize(size, method, box=box))

@@ -13,9 +13,9 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
     parser = subparsers.add_parser(
         'audit',
         help='what an output of any tool has that its input has not',
-        description='Compare an enlarged picture or frame, by any tool, with its input: sources added, lost and moved '
-        '(sources.csv), the output made smaller again less the input and the added detail in units of the noise (maps), '
-        'numbers (summary.json).',
+        description='Compare an enlarged picture or frame, by any tool, with its input: sources added, lost, moved '
+        '(sources.csv), the output made smaller again less the input and the added detail in units of the noise '
+        '(maps), numbers (summary.json).',
     )
     add = parser.add_argument
     add('input', type=commands.expanded, metavar='INPUT', help='picture (JPEG, PNG, TIFF) or frame (FITS, XISF)')
@@ -25,8 +25,8 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
         '--kernel',
         type=_number(0, 50),
         metavar='PIXELS',
-        help='how the output is made smaller: FWHM of a Gaussian, pixels of the input; 0: bicubic; default: bicubic, or '
-        'the PSF between the two where it is known (outputs of frames_x2)',
+        help='how the output is made smaller: FWHM of a Gaussian, pixels of the input; 0: bicubic; default: bicubic, '
+        'or the PSF between the two where it is known (outputs of frames_x2)',
     )
     add('--noise', type=_number(1e-30, 1e30), metavar='X', help='of a pixel of the input; default: measured')
     add('--fwhm', type=_number(0.5, 50), metavar='PIXELS', help="of the input's stars; default: measured")
