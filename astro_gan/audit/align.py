@@ -12,9 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from astropy.wcs import WCS
 
+from astro_gan.color import gray_of
 from astro_gan.errors import UserError
 from astro_gan.files.kinds import kind_of
 from astro_gan.files.paths import open_file, printable
@@ -123,14 +125,17 @@ def open_pair(
     allow_mosaic: bool = True,
     ignore_checksum: bool = False,
     maximum_pixels: int = MAXIMUM_PIXELS,
-    described: str | os.PathLike[str] | None = None,
+    stretch: Stretch | None = None,
+    lightness: bool | None = None,
 ) -> Pair:
     """Open an input and an output of any tool, and lay one on the other.
 
     Args:
         hdu, mask, allow_mosaic, ignore_checksum: of the input, where it is a frame; see `open_frame`.
         maximum_pixels: of either.
-        described: the file whose description says how a frame was stretched into a picture; None: `after`.
+        stretch: of a frame that became a picture; None: as the picture's description has it.
+        lightness: pictures are compared by their lightness, which a colorizer keeps, not by their luma; None: where the
+            input is gray and the output in colour.
 
     Raises:
         UserError: one cannot be read, or they do not fit; one line that names the files.
@@ -139,25 +144,34 @@ def open_pair(
     first, second = _is_frame(before), _is_frame(after)
     if second and not first:
         raise UserError(f'{printable(after)}: a frame cannot come from the picture {printable(before)}')
+    input: Any = (
+        _frame(before, maximum_pixels=maximum_pixels, hdu=hdu, upright=not second, **options)
+        if first
+        else open_picture(before, maximum_pixels=maximum_pixels)
+    )
+    output: Any = (
+        _frame(after, maximum_pixels=maximum_pixels, mask='ignore', ignore_checksum=True)
+        if second
+        else open_picture(after, maximum_pixels=maximum_pixels)
+    )
+    if lightness is None:
+        lightness = input.channels == 1 and output.channels == 3
     if second:
-        output = _frame(after, maximum_pixels=maximum_pixels, mask='ignore', ignore_checksum=True)
-        input = _frame(before, maximum_pixels=maximum_pixels, hdu=hdu, **options)
-        if input.frame.first_row_is_top != output.frame.first_row_is_top:
-            input = dataclasses.replace(input, turned=True)
-        planes = _data_plane(input), _data_plane(output, factor_of=input)
-        if input.turned:  # its coordinates count the rows from the other end
+        turned = input.frame.first_row_is_top != output.frame.first_row_is_top
+        input = dataclasses.replace(input, turned=turned)
+        planes = _data_plane(input, lightness=False), _data_plane(output, lightness=lightness, made_of=input)
+        if turned:  # its coordinates count the rows from the other end
             planes = dataclasses.replace(planes[0], header=None), planes[1]
-    elif first:
-        stretch = _stretch_of(described or after)
-        if stretch is None:
-            raise UserError(
-                f'{printable(after)}: a picture of the frame {printable(before)}, and nothing says how it was '
-                'stretched; give the output as FITS'
-            )
-        input = _frame(before, maximum_pixels=maximum_pixels, hdu=hdu, upright=True, **options)
-        planes = _picture_plane(dataclasses.replace(input, stretch=stretch), 65536), _picture(after, maximum_pixels)
     else:
-        planes = _picture(before, maximum_pixels), _picture(after, maximum_pixels)
+        if first:
+            chosen = stretch or _stretch_of(after)
+            if chosen is None:
+                raise UserError(
+                    f'{printable(after)}: a picture of the frame {printable(before)}, and nothing says how it was '
+                    'stretched; give the output as FITS'
+                )
+            input = dataclasses.replace(input, stretch=chosen)
+        planes = _picture_plane(input, lightness), _picture_plane(output, lightness)
     alignment, notes = align(*planes)
     return _cut(*planes, alignment, notes)
 
@@ -203,44 +217,56 @@ def _frame(path: Any, *, upright: bool = False, **options: Any) -> FrameSource:
     return open_frame(path, stretch='asinh', upright=upright, **{'allow_mosaic': True, **options})
 
 
-def _data_plane(source: FrameSource, factor_of: FrameSource | None = None) -> Plane:
-    """Data values, of colours their mean; an output that keeps the sum over an area is taken to surface brightness."""
-    gain = 1.0
-    if factor_of is not None and str(source.frame.header.get('AGCONSRV', '')).strip() == 'flux':
-        gain = source.height * source.width / (factor_of.height * factor_of.width)
+def _data_plane(source: FrameSource, *, lightness: bool, made_of: FrameSource | None = None) -> Plane:
+    """Data values; of colours their mean, or the value that is as light.
+
+    Args:
+        made_of: the input of an output, which is shown as that is, lest a stretch of its own be taken for a difference.
+    """
+    gain = np.float32(1)
+    if made_of is not None and str(source.frame.header.get('AGCONSRV', '')).strip() == 'flux':
+        gain = np.float32(source.height * source.width / (made_of.height * made_of.width))
+    stretch = (made_of or source).stretch
 
     def rows(top: int, count: int) -> np.ndarray:
         planes, bad = source.rows(top, count)
-        values = (planes.mean(0) if len(planes) > 1 else planes[0]) * np.float32(gain)
-        return np.where(np.isfinite(values) & ~bad, values, np.float32(np.nan))
+        if len(planes) == 3 and lightness:
+            gray = stretch.invert(_gray(np.moveaxis(stretch.apply(planes * gain), 0, -1), lightness=True))
+        else:
+            gray = planes.mean(0) * gain
+        return np.where(np.isfinite(gray) & ~bad, gray, np.float32(np.nan))
 
     def shown(top: int, count: int) -> np.ndarray:
-        # The output is shown as the input is, lest a stretch of its own be taken for a difference.
-        stretch = (factor_of or source).stretch
-        planes = source.rows(top, count)[0] * np.float32(gain)
-        return np.nan_to_num(np.clip(np.moveaxis(stretch.apply(planes), 0, -1), 0, 1))
+        planes = stretch.apply(source.rows(top, count)[0] * gain)
+        return np.nan_to_num(np.clip(np.moveaxis(planes, 0, -1), 0, 1))
 
     unit = str(source.frame.header.get('BUNIT', '')).strip() or 'data values'
     return Plane(source.path, source.height, source.width, rows, shown, None, unit, source.frame.header)
 
 
-def _picture(path: Any, maximum_pixels: int) -> Plane:
-    source = open_picture(path, maximum_pixels=maximum_pixels)
-    return _picture_plane(source, np.iinfo(source.dtype).max + 1)
-
-
-def _picture_plane(source: Any, levels: int) -> Plane:
-    """Luma in levels of 255."""
+def _picture_plane(source: Any, lightness: bool) -> Plane:
+    """Luma, or the gray that is as light, in levels of 255; a frame is stretched."""
 
     def shown(top: int, count: int) -> np.ndarray:
         return source.read(top, 0, count, source.width)
 
     def rows(top: int, count: int) -> np.ndarray:
-        pixels = shown(top, count)
-        gray = pixels[..., 0] if pixels.shape[-1] == 1 else pixels @ np.array(LUMA, np.float32)
-        return np.float32(255) * gray
+        return np.float32(255) * _gray(shown(top, count), lightness=lightness)
 
+    levels = 65536 if isinstance(source, FrameSource) else int(np.iinfo(source.dtype).max) + 1
     return Plane(source.path, source.height, source.width, rows, shown, levels, 'levels of 255')
+
+
+def _gray(pixels: np.ndarray, *, lightness: bool) -> np.ndarray:
+    """`[H, W, 1 or 3]` -> `[H, W]`."""
+    if pixels.shape[-1] == 1:
+        return pixels[..., 0]
+    if not lightness:
+        return pixels @ np.array(LUMA, np.float32)
+    gray = np.asarray(gray_of(jnp.asarray(pixels)))[..., 0]
+    # Values outside [0, 1] have no lightness; a colorizer leaves them as they are, in all three.
+    middle = pixels[..., 1]
+    return np.where((middle < 0) | (middle > 1), middle, gray)
 
 
 def _stretch_of(path: str | os.PathLike[str]) -> Stretch | None:

@@ -26,6 +26,7 @@ from astro_gan.inference.measure import Measured, Mesh, measure
 KINDS = ('added', 'lost', 'moved', 'kept')
 DARK = 10.0  # noise units: pixels that the chi-square counts, as brighter ones have more noise than the sky
 LARGE = 5.0  # noise units
+HIGH = 10.0  # noise units: peaks that nobody overlooks
 ASSUMED = 2.5  # pixels: FWHM where nothing tells
 _MOVED = 0.5  # pixels of the input, and three times the error of a place: further than that a source has moved
 _BAND = 2e6  # pixels of the output at a time
@@ -149,8 +150,8 @@ def _band(
     """Fill rows of the maps; the sources of the output and the input in them, with places in pixels of both files.
 
     Returns:
-        `[n, 8]`: row, column (output), height, excess, sigma, no counterpart, flux before, flux after; `[m, 7]`: row,
-        column (input), sigma next to it, sigma, flux before, flux after, 0.
+        `[n, 8]`: row, column (output), height, excess, sigma, no counterpart, flux before, flux after; `[m, 6]`: row,
+        column (input), sigma, sigma over what is next to it, flux before, flux after.
     """
     scale, factor = pair.alignment.scale, pair.alignment.factor
     again = smaller(pair, top, count, look.sigma)
@@ -191,7 +192,6 @@ def _band(
     at = _to_input(pair, found[:, :2], start, left) - (first, 0)
     rows = sources.classify(found, sources.significance(z, at, input_widths, look.correlation))
     theirs = sources.find_in_input(z, input_widths, look.correlation, full)
-    sigmas = sources.significance(z, theirs[:, :2], input_widths, look.correlation)
 
     here, there = _to_input(pair, rows[:, :2], start, left) - (first, 0), theirs[:, :2]
     size = 1 / (scale[0] * scale[1])
@@ -206,7 +206,7 @@ def _band(
         ),
     ]
     ours = np.column_stack([rows, *fluxes[0]])
-    theirs = np.column_stack([theirs, sigmas, *fluxes[1]])
+    theirs = np.column_stack([theirs, *fluxes[1]])
     inside = (ours[:, 0] > own.start - 0.5) & (ours[:, 0] <= own.stop - 0.5)
     ours = ours[inside]
     ours[:, :2] += (start, left)
@@ -251,7 +251,7 @@ def _table(pair: Pair, look: _Look, ours: np.ndarray, theirs: np.ndarray) -> dic
     kinds[has & (apart > np.maximum(_MOVED, error))] = 'moved'
     # Without a partner, but as high in the enlarged input: the input has it too.
     kinds[alone | (~has & (ours[:, 3] >= sources.LONELY[1]))] = 'added'
-    gone = (theirs[:, 2] >= sources.LOST) & ~np.isin(np.arange(len(theirs)), partner)
+    gone = (theirs[:, 3] >= sources.LOST) & ~np.isin(np.arange(len(theirs)), partner)
     if len(at) and gone.any():  # two stars that have become one are not lost
         gone[gone] = ~np.isfinite(cKDTree(at).query(theirs[gone, :2], distance_upper_bound=radius)[0])
     lost = theirs[gone]
@@ -260,7 +260,7 @@ def _table(pair: Pair, look: _Look, ours: np.ndarray, theirs: np.ndarray) -> dic
         'y': places[:, 0],
         'x': places[:, 1],
         'kind': np.concatenate([kinds, np.full(len(lost), 'lost', dtype='<U5')]),
-        'snr_in_input': np.concatenate([ours[:, 4], lost[:, 3]]),
+        'snr_in_input': np.concatenate([ours[:, 4], lost[:, 2]]),
         'height': np.concatenate([ours[:, 2], np.zeros(len(lost))]),
         'flux_before': np.concatenate([ours[:, 6], lost[:, 4]]),
         'flux_after': np.concatenate([ours[:, 7], lost[:, 5]]),
@@ -269,6 +269,11 @@ def _table(pair: Pair, look: _Look, ours: np.ndarray, theirs: np.ndarray) -> dic
     order = np.lexsort((columns['x'], columns['y'], rank))
     names = ('x', 'y', 'kind', 'snr_in_input', 'flux_before', 'flux_after', 'height')
     return {name: columns[name][order] for name in names}
+
+
+def without_counterpart(table: dict[str, np.ndarray]) -> np.ndarray:
+    """Which sources the output shows and the input does not, bool `[n]`."""
+    return (table['kind'] == 'added') & (table['snr_in_input'] < sources.COUNTERPART)
 
 
 def _summary(
@@ -293,16 +298,20 @@ def _summary(
     squares = [(np.square(part[np.isfinite(part)], dtype=np.float64).sum(), np.isfinite(part).sum()) for part in parts]
     detail_square, detail_count = np.sum(squares, axis=0)
     kinds = {kind: int((table['kind'] == kind).sum()) for kind in KINDS}
-    lonely = int(((table['kind'] == 'added') & (table['snr_in_input'] < sources.COUNTERPART)).sum())
+    alone = without_counterpart(table)
+    lonely = int(alone.sum())
     seen = sum(kinds.values()) - kinds['lost']
     line = (
         f'{lonely} of {seen} sources {"has" if lonely == 1 else "have"} no counterpart in the input at '
         f'{sources.COUNTERPART:g} sigma'
     )
+    if pair.alignment.factor == 1 and pair.after.levels:
+        line = f'brightness kept to {biggest:.2g} levels of 255; {line}'
     return {
         'line': line,
         'sources': seen,
         'without_counterpart': lonely,
+        'without_counterpart_high': int((alone & (table['height'] > HIGH)).sum()),
         **kinds,
         'chi_square': _rounded(square / count) if count else None,
         'beyond_5_sigma': _rounded(beyond / total) if total else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,15 @@ def audit_folder(target: Path) -> Path:
     return target.with_name(f'{target.name}.audit')
 
 
-def write_audit(found: Audit, folder: Path, *, overwrite: bool = False) -> None:
-    """Write what was found into a new folder, all of it or nothing.
+def write_audit(
+    found: Audit,
+    folder: Path,
+    *,
+    input: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    overwrite: bool = False,
+) -> None:
+    """Write what was found into a new folder, all of it or nothing; `input` and `output` are the files.
 
     Raises:
         UserError: the folder exists already and holds something, unless `overwrite` and it is an audit's.
@@ -49,7 +57,7 @@ def write_audit(found: Audit, folder: Path, *, overwrite: bool = False) -> None:
             writer = csv.writer(file, lineterminator='\n')
             writer.writerow(found.sources)
             writer.writerows(zip(*(_texts(column) for column in found.sources.values()), strict=True))
-        facts = {'software': SOFTWARE, 'input': found.pair.before.path, 'output': found.pair.after.path}
+        facts = {'software': SOFTWARE, 'input': os.path.basename(input), 'output': os.path.basename(output)}
         (part / 'summary.json').write_text(json.dumps(facts | found.summary, indent=2, allow_nan=False) + '\n')
 
 

@@ -21,7 +21,8 @@ from astro_gan.inference import provenance
 _FOLDER = Path(__file__).parent
 _NUMBERS = {
     'without_counterpart': ('Sources without a counterpart', 'shown by the output, not by the input (below 3 sigma)'),
-    'sources': ('Sources of the output', 'peaks of 4 times the noise'),
+    'without_counterpart_high': ('... over 10 times the noise', 'nobody overlooks these'),
+    'sources': ('Sources of the output', 'peaks of 4 times the noise, and all without a counterpart'),
     'added': ('Added', 'no source of the input answers to them; close pairs that were split count too'),
     'lost': ('Lost', 'sources of the input over 5 sigma that the output does not show'),
     'moved': ('Moved', 'by more than half a pixel of the input, and than noise explains'),
@@ -60,7 +61,7 @@ def section(found: Audit, *, input: str, output: str, made: dict[str, Any] | Non
         facts['Settings'] = json.dumps(made['settings'])
     facts |= {'Audited by': provenance.SOFTWARE}
     return {
-        'title': printable(output),
+        'title': printable(Path(output).name),
         'line': summary['line'],
         'calm': summary['without_counterpart'] == 0,
         'numbers': numbers,
@@ -91,7 +92,7 @@ def render(sections: Sequence[dict[str, Any]]) -> str:
         script=Markup(script),
         digest=digest,
         style=Markup((_FOLDER / 'report.css').read_text()),
-        notice=provenance.NOTICE,
+        notice=provenance.NOTICE.capitalize(),
         software=provenance.SOFTWARE,
     )
 

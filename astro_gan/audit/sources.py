@@ -23,10 +23,11 @@ COUNTERPART = 3.0  # sigma: what the input shows at a place from here on is a co
 # Where it shows less, a source is one without a counterpart if its height, or what of that is over the enlarged input,
 # is this high, and the other one at least as high as the second: an output may have kept the input's noise or not.
 LONELY = (3.2, 1.5)  # noise units
-LOST = 5.0  # sigma: a source of the input that the output should show
+LOST = 5.0  # sigma over what is next to it: a source of the input that the output should show
 _NARROWEST = (2.0, 1.2)  # pixels of the output, of the input: FWHM of the narrowest source
 _STEP = 1.8  # widths lie in this ratio at most: between two of them a height comes out 20% low
 _RING = (1.5, 3.0)  # FWHM around a place in which its level is taken
+_PEAK = 2.0  # sigma over what is next to it: what that tells less of is no peak
 _SAME = 0.7  # widths: what two filters find closer than this is one source
 _RING_PIXELS = 200  # of a ring that are looked at, about
 _QUARTER = 0.6745  # standard deviations that the quarter of Gaussian noise lies below its middle
@@ -93,14 +94,16 @@ def find(image: np.ndarray, detail: np.ndarray, widths: list[float], mask: np.nd
 
 
 def find_in_input(image: np.ndarray, widths: list[float], correlation: float, mask: np.ndarray | None) -> np.ndarray:
-    """Sources of an input over COUNTERPART sigma, `[n, 3]`: row, column, sigma over what is next to it."""
+    """Sources of an input that are COUNTERPART sigma, `[n, 4]`: row, column, sigma, and over what is next to it."""
     found = [np.empty((0, 4))]
     for width in widths:
         noise = filter_noise(width, correlation, local=True)
-        places, heights = find_sources(image, fwhm=width, threshold=COUNTERPART * noise, mask=mask)
+        places, heights = find_sources(image, fwhm=width, threshold=_PEAK * noise, mask=mask)
         found.append(np.column_stack([places, heights / noise, np.full(len(places), width)]))
     rows = np.concatenate(found)
-    return rows[_distinct(rows[:, :2], rows[:, 3], rows[:, 2]), :3]
+    rows = rows[_distinct(rows[:, :2], rows[:, 3], rows[:, 2])]
+    sigmas = significance(image, rows[:, :2], widths, correlation)
+    return np.column_stack([rows[:, :2], sigmas, rows[:, 2]])[sigmas >= COUNTERPART]
 
 
 def significance(image: np.ndarray, places: np.ndarray, widths: list[float], correlation: float) -> np.ndarray:

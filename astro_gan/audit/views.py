@@ -11,10 +11,9 @@ import numpy as np
 from PIL import Image
 
 from astro_gan.audit.align import Plane
-from astro_gan.audit.auditor import Audit
+from astro_gan.audit.auditor import Audit, without_counterpart
 from astro_gan.audit.files import LIMIT, colored, thumbnail
 from astro_gan.audit.reobserve import columns, row_of
-from astro_gan.audit.sources import COUNTERPART
 
 PICTURE, MAP = 1400, 900  # pixels on a side at most
 CROPS, CROP = 8, 24  # how many sources are shown closely, and pixels of the input around each
@@ -34,9 +33,11 @@ def views(found: Audit) -> dict[str, Any]:
     before = np.asarray(Image.fromarray(before).resize(size, Image.Resampling.BICUBIC))
     turned = slice(None, None, -1 if flip else 1)
     table = found.sources
-    lonely = (table['kind'] == 'added') & (table['snr_in_input'] < COUNTERPART)
+    lonely = without_counterpart(table)
     shape = (last - first, right - left)
-    rank = np.lexsort((-table['height'], -(2.0 * lonely + (table['kind'] == 'lost') + 0.5 * (table['kind'] == 'added'))))
+    rank = np.lexsort(
+        (-table['height'], -(2.0 * lonely + (table['kind'] == 'lost') + 0.5 * (table['kind'] == 'added')))
+    )
     marks = [
         {
             'x': round(float(table['x'][i]) - left + 0.5, 1),

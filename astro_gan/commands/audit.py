@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from astro_gan import commands
+from astro_gan.commands import checks
 from astro_gan.commands.apply import _number, _positive
 
 
@@ -46,14 +47,22 @@ def run(arguments: argparse.Namespace) -> int:
     from astro_gan.audit.files import check_free, write_audit
     from astro_gan.files.paths import printable
 
-    folder = Path(arguments.out)
+    folder, output = Path(arguments.out), printable(arguments.output)
     check_free(folder, arguments.overwrite)
+    if arguments.report:
+        checks.check_place(Path(arguments.report), arguments.overwrite)
     pair = open_pair(
         arguments.input, arguments.output, hdu=arguments.hdu, maximum_pixels=arguments.max_megapixels * 10**6
     )
     found = audit(pair, kernel=arguments.kernel, noise=arguments.noise, fwhm=arguments.fwhm)
-    write_audit(found, folder, overwrite=arguments.overwrite)
+    write_audit(found, folder, input=arguments.input, output=arguments.output, overwrite=arguments.overwrite)
     for note in found.summary['notes']:
-        commands.say(f'{printable(arguments.output)}: {note}')
-    commands.say(f'{printable(arguments.output)}: {found.summary["line"]}')
-    return 0
+        commands.say(f'{output}: {note}')
+    if arguments.report:
+        from astro_gan.audit import report
+
+        made = report.described(Path(arguments.output))
+        section = report.section(found, input=arguments.input, output=arguments.output, made=made)
+        report.write_report(Path(arguments.report), [section])
+        commands.say(f'{printable(arguments.report)}: report')
+    return 0 if commands.say(f'{output}: {found.summary["line"]}') else 1
