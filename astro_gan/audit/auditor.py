@@ -154,16 +154,14 @@ def _band(
         column (input), sigma, sigma over what is next to it, flux before, flux after.
     """
     scale, factor = pair.alignment.scale, pair.alignment.factor
-    again = smaller(pair, top, count, look.sigma)
-    sky, noise = look.units(again, top)
-    residual[top : top + count] = (again - pair.input[top : top + count]) / noise
-
     margin = math.ceil(_ROOM * max(look.fwhm, 2.0)) + 6
     first, last = max(0, top - margin), min(pair.input.shape[0], top + count + margin)
     values = np.asarray(pair.input[first:last])
     sky, noise = look.units(values, first)
     missing = ~np.isfinite(values)
     z = np.where(missing, 0, (values - sky) / noise)
+    difference = (smaller(pair, first, last - first, look.sigma) - values) / noise
+    residual[top : top + count] = difference[top - first : top - first + count]
     start, stop = row_of(pair, first), row_of(pair, last)
     left, right = columns(pair)
 
@@ -190,8 +188,10 @@ def _band(
 
     found = sources.find(shown, added, widths, mask)
     at = _to_input(pair, found[:, :2], start, left) - (first, 0)
-    rows = sources.classify(found, sources.significance(z, at, input_widths, look.correlation))
-    theirs = sources.find_in_input(z, input_widths, look.correlation, full)
+    errors = sources.filter_errors(z, ~full, input_widths, look.correlation)
+    more = sources.significance(np.nan_to_num(difference), at, errors, around=False)
+    rows = sources.classify(found, sources.significance(z, at, errors), more)
+    theirs = sources.find_in_input(z, errors, look.correlation, full)
 
     here, there = _to_input(pair, rows[:, :2], start, left) - (first, 0), theirs[:, :2]
     size = 1 / (scale[0] * scale[1])
@@ -250,7 +250,7 @@ def _table(pair: Pair, look: _Look, ours: np.ndarray, theirs: np.ndarray) -> dic
     error = 3 * look.fwhm / 2.3548 / np.maximum(ours[:, 4], 1)
     kinds[has & (apart > np.maximum(_MOVED, error))] = 'moved'
     # Without a partner, but as high in the enlarged input: the input has it too.
-    kinds[alone | (~has & (ours[:, 3] >= sources.LONELY[1]))] = 'added'
+    kinds[alone | (~has & (ours[:, 3] >= sources.EXCESS))] = 'added'
     gone = (theirs[:, 3] >= sources.LOST) & ~np.isin(np.arange(len(theirs)), partner)
     if len(at) and gone.any():  # two stars that have become one are not lost
         gone[gone] = ~np.isfinite(cKDTree(at).query(theirs[gone, :2], distance_upper_bound=radius)[0])

@@ -20,15 +20,20 @@ from astro_gan.inference.noise import tap
 
 CLAIM = 4.0  # noise units: a peak of the output as high as this is a source
 COUNTERPART = 3.0  # sigma: what the input shows at a place from here on is a counterpart
-# Where it shows less, a source is one without a counterpart if its height, or what of that is over the enlarged input,
-# is this high, and the other one at least as high as the second: an output may have kept the input's noise or not.
-LONELY = (3.2, 1.5)  # noise units
+# Where it shows less, a source of the output has no counterpart if its height, or what of that is over the enlarged
+# input, is the first of these at least, and the two the others (an output may have kept the input's noise or not) ...
+_ALONE, _HEIGHT, EXCESS = 3.2, 2.0, 1.5  # noise units
+# ... and if the output, made smaller again, shows that much more there than the input. A point as narrow and as high as
+# this has so little light that the input could not show it; there it is enough that it does not show much more.
+_MISSING = 0.5  # sigma
+_POINT, _UNSEEN = 3.5, -1.0  # noise units, sigma
 LOST = 5.0  # sigma over what is next to it: a source of the input that the output should show
 _NARROWEST = (2.0, 1.2)  # pixels of the output, of the input: FWHM of the narrowest source
 _STEP = 1.8  # widths lie in this ratio at most: between two of them a height comes out 20% low
 _RING = (1.5, 3.0)  # FWHM around a place in which its level is taken
 _PEAK = 2.0  # sigma over what is next to it: what that tells less of is no peak
 _SAME = 0.7  # widths: what two filters find closer than this is one source
+_DARK, _FEWEST, _SAMPLES, _MOST = 1.0, 500, 3000, 3.0  # noise units, places, places, ratio: see `filter_errors`
 _RING_PIXELS = 200  # of a ring that are looked at, about
 _QUARTER = 0.6745  # standard deviations that the quarter of Gaussian noise lies below its middle
 _PER_SIGMA = math.sqrt(8 * math.log(2))
@@ -86,34 +91,66 @@ def find(image: np.ndarray, detail: np.ndarray, widths: list[float], mask: np.nd
     """
     found = [np.empty((0, 5))]
     for width in widths:
-        places, heights = find_sources(image, fwhm=width, threshold=LONELY[1], mask=mask)
+        places, heights = find_sources(image, fwhm=width, threshold=EXCESS, mask=mask)
         more = ndimage.maximum_filter(_filtered(detail, width, local=True), 3)
         y, x = _pixels(places, image.shape)
         found.append(np.column_stack([places, heights, more[y, x], np.full(len(places), width)]))
     return np.concatenate(found)
 
 
-def find_in_input(image: np.ndarray, widths: list[float], correlation: float, mask: np.ndarray | None) -> np.ndarray:
+def find_in_input(
+    image: np.ndarray, errors: dict[float, float], correlation: float, mask: np.ndarray | None
+) -> np.ndarray:
     """Sources of an input that are COUNTERPART sigma, `[n, 4]`: row, column, sigma, and over what is next to it."""
     found = [np.empty((0, 4))]
-    for width in widths:
+    for width in errors:
         noise = filter_noise(width, correlation, local=True)
         places, heights = find_sources(image, fwhm=width, threshold=_PEAK * noise, mask=mask)
         found.append(np.column_stack([places, heights / noise, np.full(len(places), width)]))
     rows = np.concatenate(found)
     rows = rows[_distinct(rows[:, :2], rows[:, 3], rows[:, 2])]
-    sigmas = significance(image, rows[:, :2], widths, correlation)
+    sigmas = significance(image, rows[:, :2], errors)
     return np.column_stack([rows[:, :2], sigmas, rows[:, 2]])[sigmas >= COUNTERPART]
 
 
-def significance(image: np.ndarray, places: np.ndarray, widths: list[float], correlation: float) -> np.ndarray:
-    """How many sigma an input `[h, w]` shows at places `[n, 2]`, the most of all widths, `[n]`."""
-    around = _level(image, places, max(*widths, 1.5)) if len(places) else np.empty(0)
+def filter_errors(image: np.ndarray, good: np.ndarray, widths: list[float], correlation: float) -> dict[float, float]:
+    """Noise of the matched filters, by width: as the noise of a pixel has it, or as dark places of the input show it.
+
+    Flat fields, resampling and faint sources add noise over many pixels that neighbouring ones do not show. Only the
+    darker half of what dark places show is looked at.
+
+    Args:
+        image: `[h, w]` in noise units.
+        good: bool, pixels that hold a measurement.
+    """
+    expected = {width: filter_noise(width, correlation, local=False) for width in widths}
+    candidates = np.argwhere(good & (ndimage.gaussian_filter(image, 3) < _DARK))
+    if len(candidates) < _FEWEST:
+        return expected
+    places = np.random.default_rng(0).permutation(candidates)[:_SAMPLES].astype(np.float64)
+    around = _level(image, places, max(*widths, 1.5))
+    found = {}
+    for width, noise in expected.items():
+        heights = _filtered(image, width, local=False)[_pixels(places, image.shape)]
+        low, middle = np.quantile(heights - around * _kernel(width, False).sum(), (0.16, 0.5))
+        found[width] = float(np.clip(middle - low, noise, _MOST * noise))
+    return found
+
+
+def significance(
+    image: np.ndarray, places: np.ndarray, errors: dict[float, float], *, around: bool = True
+) -> np.ndarray:
+    """How many sigma an image `[h, w]` shows at places `[n, 2]`, the most of all widths, `[n]`.
+
+    Args:
+        errors: of `filter_errors`.
+        around: over the level around it; otherwise over 0.
+    """
+    level = _level(image, places, max(*errors, 1.5)) if around and len(places) else np.zeros(len(places))
     best = np.full(len(places), -np.inf)
-    for width in widths:
-        kernel = _kernel(width, False)
+    for width, error in errors.items():
         heights = ndimage.map_coordinates(_filtered(image, width, local=False), places.T, order=1, mode='nearest')
-        best = np.maximum(best, (heights - around * kernel.sum()) / filter_noise(width, correlation, local=False))
+        best = np.maximum(best, (heights - level * _kernel(width, False).sum()) / error)
     return best
 
 
@@ -134,18 +171,21 @@ def ring(image: np.ndarray, places: np.ndarray, fwhm: float) -> np.ndarray:
     return image[rows, np.clip(columns[:, None] + x[inside][::every], 0, image.shape[1] - 1)]
 
 
-def classify(found: np.ndarray, sigmas: np.ndarray) -> np.ndarray:
+def classify(found: np.ndarray, sigmas: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """One row for each source of an output: what the input does not bear out first, then the highest.
 
     Args:
         found: of `find`.
         sigmas: `[n]`, what the input shows at the places.
+        missing: `[n]`, how many sigma more the output shows there, made smaller again.
 
     Returns:
         `[m, 6]`: row, column, height, height in the detail, sigma in the input, 1 where it has no counterpart.
     """
-    high, low = found[:, 2:4].max(1, initial=0), found[:, 2:4].min(1, initial=np.inf)
-    alone = (high >= LONELY[0]) & (low >= LONELY[1]) & (sigmas < COUNTERPART)
+    height, excess, width = found[:, 2:].T
+    alone = (np.maximum(height, excess) >= _ALONE) & (height >= _HEIGHT) & (excess >= EXCESS) & (sigmas < COUNTERPART)
+    point = (width <= 1.1 * _NARROWEST[0]) & (height >= _POINT) & (missing >= _UNSEEN)
+    alone &= point | (missing >= _MISSING)
     chosen = alone | (found[:, 2] >= CLAIM)
     rows = np.column_stack([found[:, :4], sigmas, alone])[chosen]
     # What has no counterpart at one width is without it, whatever noise peak beside it has one.
