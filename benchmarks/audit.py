@@ -7,7 +7,9 @@ Honest outputs are the bicubic enlargement and that of `frames_x2`, twice larger
 to have no counterpart in the input at 3 sigma. Then Gaussian stars are planted in the same outputs, all with a peak of
 5 times the input's noise, a third each as narrow as two pixels, as wide as the output's stars, and as the input's; off
 real sources: where the simulated sky has less than half the noise within 1.5 FWHM, or, in real frames, 2.5 FWHM from
-anything over 4 sigma and where a ring of 1.5 to 3 FWHM is less than the noise above the sky. One is found if there is a
+anything over 4 sigma, 1.5 from anything over 3, and where a ring of 1.5 to 3 FWHM is less than the noise above the sky.
+Frames whose noise takes a handful of values are left out, and those along whose border the sky is measured wrong: what
+`frames_x2` makes there is wrong too, and is no honest output. One is found if there is a
 source without a counterpart within a pixel of the input of its place.
 """
 
@@ -109,9 +111,12 @@ def _free(z: np.ndarray, found: Any) -> np.ndarray:
     fwhm, correlation = found.fwhm.value, min(max(found.correlation.value, 0), 0.7)
     errors = sources.filter_errors(z, np.isfinite(z), sources.input_widths(fwhm, FACTOR), correlation)
     there = sources.find_in_input(z, errors, correlation, None)
-    spots = np.ones(z.shape, bool)
-    spots[tuple(np.clip(np.round(there[there[:, 3] > 4, :2]).astype(int), 0, np.array(z.shape) - 1).T)] = False
-    far = ndimage.distance_transform_edt(spots) > 2.5 * fwhm if not spots.all() else spots
+    far = np.ones(z.shape, bool)
+    for sigma, away in ((4, 2.5), (3, 1.5)):
+        spots = np.ones(z.shape, bool)
+        spots[tuple(np.clip(np.round(there[there[:, 3] > sigma, :2]).astype(int), 0, np.array(z.shape) - 1).T)] = False
+        if not spots.all():
+            far &= ndimage.distance_transform_edt(spots) > away * fwhm
     reach = math.ceil(3 * fwhm)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     ring = (np.hypot(y, x) >= 1.5 * fwhm) & (np.hypot(y, x) <= 3 * fwhm)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import os
@@ -188,20 +189,24 @@ def pair_of(
     Raises:
         UserError: they do not fit; one line.
     """
-    planes = [_array_plane(*part, levels) for part in zip(('input', 'output'), (before, after), headers, strict=True)]
+    stretch = functools.cache(lambda: choose_stretch(before))  # both are shown alike
+    planes = [
+        _array_plane(name, values, header, levels, stretch)
+        for name, values, header in zip(('input', 'output'), (before, after), headers, strict=True)
+    ]
     alignment, notes = align(planes[0], planes[1])
     return _cut(planes[0], planes[1], alignment, notes)
 
 
-def _array_plane(name: str, values: np.ndarray, header: Any, levels: int | None) -> Plane:
-    stretch = None if levels else choose_stretch(values)
-
+def _array_plane(
+    name: str, values: np.ndarray, header: Any, levels: int | None, stretch: Callable[[], Stretch]
+) -> Plane:
     def rows(top: int, count: int) -> np.ndarray:
         return np.asarray(values[top : top + count], np.float32)
 
     def shown(top: int, count: int) -> np.ndarray:
         part = rows(top, count)
-        return np.nan_to_num(np.clip(stretch.apply(part) if stretch else part / 255, 0, 1))[..., None]
+        return np.nan_to_num(np.clip(part / 255 if levels else stretch().apply(part), 0, 1))[..., None]
 
     height, width = values.shape
     return Plane(name, height, width, rows, shown, levels, 'levels of 255' if levels else 'data values', header)

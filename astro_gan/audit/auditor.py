@@ -29,6 +29,7 @@ LARGE = 5.0  # noise units
 HIGH = 10.0  # noise units: peaks that nobody overlooks
 ASSUMED = 2.5  # pixels: FWHM where nothing tells
 _MOVED = 0.5  # pixels of the input, and three times the error of a place: further than that a source has moved
+_LEFT = 0.3  # of its flux: a source of the input that keeps less is lost
 _BAND = 2e6  # pixels of the output at a time
 _ROOM = 3.0  # FWHM around a source that is looked at, and the reach of filters
 
@@ -233,7 +234,8 @@ def _flux(image: np.ndarray, missing: np.ndarray, places: np.ndarray, radius: fl
     sums = aperture_photometry(np.where(missing, 0, image), circle, mask=missing)['aperture_sum']
     around = sources.ring(np.where(missing, np.nan, image), places, radius)
     around[np.isnan(around).all(1)] = 0
-    return np.asarray(sums) - np.nanmedian(around, axis=1) * circle.area
+    area = np.nan_to_num(np.atleast_1d(circle.area_overlap(image, mask=missing)))
+    return np.asarray(sums) - np.nanmedian(around, axis=1) * area
 
 
 def _table(pair: Pair, look: _Look, ours: np.ndarray, theirs: np.ndarray) -> dict[str, np.ndarray]:
@@ -241,8 +243,10 @@ def _table(pair: Pair, look: _Look, ours: np.ndarray, theirs: np.ndarray) -> dic
     alone = ours[:, 5] > 0
     at = pair.alignment.to_input(ours[:, :2])
     radius = max(1.5, look.fwhm)
+    # A source of the input whose light is gone is no partner: what is found there is another one, or noise.
+    there = (theirs[:, 5] > _LEFT * theirs[:, 4]) | (theirs[:, 3] < sources.LOST)
     partner = np.full(len(ours), -1)
-    partner[~alone] = match(at[~alone], theirs[:, :2], radius)
+    partner[~alone] = match(at[~alone], np.where(there[:, None], theirs[:, :2], -1e9), radius)
     kinds = np.full(len(ours), 'kept', dtype='<U5')
     has = partner >= 0
     apart = np.zeros(len(ours))
@@ -252,8 +256,10 @@ def _table(pair: Pair, look: _Look, ours: np.ndarray, theirs: np.ndarray) -> dic
     # Without a partner, but as high in the enlarged input: the input has it too.
     kinds[alone | (~has & (ours[:, 3] >= sources.EXCESS))] = 'added'
     gone = (theirs[:, 3] >= sources.LOST) & ~np.isin(np.arange(len(theirs)), partner)
-    if len(at) and gone.any():  # two stars that have become one are not lost
-        gone[gone] = ~np.isfinite(cKDTree(at).query(theirs[gone, :2], distance_upper_bound=radius)[0])
+    close = (
+        cKDTree(at).query(theirs[:, :2], distance_upper_bound=radius)[0] if len(at) else np.full(len(theirs), np.inf)
+    )
+    gone &= ~there | ~np.isfinite(close)  # two stars that have become one are not lost
     lost = theirs[gone]
     places = np.concatenate([ours[:, :2], pair.alignment.to_output(lost[:, :2])])
     columns = {

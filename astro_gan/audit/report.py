@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 from astro_gan.audit.auditor import Audit
 from astro_gan.audit.views import views
@@ -89,9 +88,9 @@ def render(sections: Sequence[dict[str, Any]]) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template('report.html').render(
         sections=sections,
-        script=Markup(script),
+        script=script,
         digest=digest,
-        style=Markup((_FOLDER / 'report.css').read_text()),
+        style=(_FOLDER / 'report.css').read_text(),
         notice=provenance.NOTICE.capitalize(),
         software=provenance.SOFTWARE,
     )
