@@ -25,7 +25,7 @@ TASKS = ('super_resolution', 'colorization', 'frames', 'enhance')
 _LARGEST_WEIGHTS = 2**31  # bytes of a weights file that is read
 _LARGEST_DESCRIPTION = 2**24  # bytes of a model.json that is read
 # Of what a description may say of a network: nothing in this package comes near, and more keeps a computer busy.
-_LARGEST = {'factor': 64, 'reduction': 1024, 'smallest': 4096}
+_LARGEST = {'factor': 64, 'reduction': 1024, 'smallest': 4096, 'channels': 1 + len(CONDITIONS)}
 _FLOATS = ('float16', 'bfloat16', 'float32', 'float64')
 
 
@@ -153,7 +153,12 @@ def make_network(description: dict[str, Any], variables: dict[str, Any], where: 
         colorizes = description['task'] == 'colorization'
         channels = (1 + description.get('guides', 0), colorization.CHANNELS[fields['space']]) if colorizes else (3, 3)
         if description['task'] == 'frames':
-            channels = (1 + CONDITIONS, 1)
+            told = tuple(description['input']['conditions'])
+            if told != CONDITIONS[: len(told)]:
+                raise ValueError(
+                    f'conditions {", ".join(told)}: this version knows {", ".join(CONDITIONS)}, in this order'
+                )
+            channels = (1 + len(told), 1)
         if (image.shape[-1], *output.shape[1:]) != (channels[0], factor * size, factor * size, channels[1]):
             raise ValueError(f'{image.shape} becomes {output.shape}, which is not factor {factor} of this task')
     except Exception as error:  # whatever a module makes of fields that are no fields

@@ -4,6 +4,7 @@ Networks for frames are told these (see `astro_gan.noise_units`). All are taken 
 crowding and nebulae, which must not count as noise:
 
 - Noise and its correlation from differences of neighbouring pixels (`noise`).
+- The width and the concentration of stars from those that are bright and alone (`stars`).
 - The sky of a box is the place of a Gaussian as wide as the noise that fits the darker half of the box.
 
 Nothing larger than a row of boxes is held in memory.
@@ -56,6 +57,7 @@ class Measured:
         sky_level, noise_level: their medians.
         fwhm: of a star, in pixels.
         correlation: of the noise of neighbouring pixels.
+        concentration: share of a star's light within 3 FWHM that is within 1 FWHM.
         grain: whether the noise is correlated otherwise than resampling leaves it, as on a plate.
         saturation: the level at which pixels are full, or None.
         full: share of the pixels that are.
@@ -68,6 +70,7 @@ class Measured:
     noise_level: Level
     fwhm: Level
     correlation: Level
+    concentration: Level
     grain: bool
     saturation: float | None
     full: float
@@ -75,14 +78,14 @@ class Measured:
 
     def facts(self) -> dict[str, Any]:
         """The numbers as JSON has them."""
-        names = ('sky_level', 'noise_level', 'fwhm', 'correlation')
+        names = ('sky_level', 'noise_level', 'fwhm', 'correlation', 'concentration')
         found = {name: getattr(self, name)._asdict() for name in names}
         return found | {'saturation': self.saturation, 'saturated_share': self.full}
 
     def lines(self) -> list[str]:
         """One line for each number and what it was taken from."""
         named = {'sky': self.sky_level, 'noise': self.noise_level, 'star FWHM': self.fwhm}
-        named['noise correlation'] = self.correlation
+        named |= {'noise correlation': self.correlation, 'light of a star near its centre': self.concentration}
         unit = {'star FWHM': ' px'}
         return [
             f'{name} {level.value:.4g} +- {level.error:.2g}{unit.get(name, "")} ({level.source})'
@@ -139,13 +142,15 @@ def measure(
     )
     saturation, full = _saturation(frame, sky_level.value)
     windows = _windows(frame, sky_map, noise_map, saturation)
+    width = Level(*stars.width(windows)) if fwhm is None else given._replace(value=fwhm)
     return Measured(
         sky=sky_map,
         noise=noise_map,
         sky_level=sky_level if sky is None else given._replace(value=sky),
         noise_level=Level(level, error, source) if noise is None else given._replace(value=noise),
-        fwhm=Level(*stars.width(windows)) if fwhm is None else given._replace(value=fwhm),
+        fwhm=width,
         correlation=correlation,
+        concentration=Level(*stars.concentration(windows, width.value)),
         grain=grain,
         saturation=saturation,
         full=full,

@@ -21,9 +21,11 @@ from astro_gan.errors import UserError
 from astro_gan.files.fits import Frame, Stretch
 from astro_gan.inference import frames
 from astro_gan.inference.blend import blended
+from astro_gan.inference.fluxes import corrected
 from astro_gan.inference.frames import FrameSource
 from astro_gan.inference.measure import Measured, Mesh, measure
 from astro_gan.inference.network import Network
+from astro_gan.inference.refit import Psf
 from astro_gan.inference.render import render
 from astro_gan.noise_units import conditions, from_network, to_network
 
@@ -40,6 +42,7 @@ class Observed:
         network: for frames.
         then: what enlarges its compressed output further.
         sharpen, denoise: how much of what the network does is kept, 0 to 1.
+        refit: put the fluxes of sources right (see `refit`); without it the output is the network's alone.
         residual: a `residual.Residual`, which writes it; None: it is not written.
     """
 
@@ -49,6 +52,7 @@ class Observed:
     then: tuple[Network, ...] = ()
     sharpen: float = 1.0
     denoise: float = 1.0
+    refit: bool = True
     residual: Any = None
 
     @property
@@ -70,18 +74,27 @@ class Observed:
 
     def strips(self, *, tile: int | None = None, log: Callable[[str], None] = print) -> Iterator[np.ndarray]:
         """The output in noise units, float32 `[rows, W, planes]`, top to bottom; the residual is written meanwhile."""
+        plain = self.sharpen == self.denoise == 1.0
+        network: Any = self.network if plain else blended(self.network, self.sharpen, self.denoise)
+        outputs = map(from_network, dataclasses.replace(self, network=network).outputs(tile, log))
+        if not self.refit:
+            yield from (values[:, :, 0] for values in outputs)
+            return
         with contextlib.ExitStack() as stack:
-            residual = stack.enter_context(self.residual.open(self)) if self.residual else None
-            plain = residual is None and self.sharpen == self.denoise == 1.0
-            network: Any = self.network if plain else blended(self.network, self.sharpen, self.denoise)
-            planes = [
-                render([network, *self.then], _Plane(self, index), tile=tile, log=log) for index in range(self.channels)
-            ]
-            for parts in zip(*planes, strict=True):
-                values = from_network(np.stack(parts, axis=-1))  # [rows, W, 1 or 2, planes]
-                if residual:
-                    residual(values[:, :, 1])
-                yield values[:, :, 0]
+            write = stack.enter_context(self.residual.open(self)) if self.residual else None
+            blend = {'sharpen': self.sharpen, 'denoise': self.denoise}
+            psfs = [psf_of(self, index) for index in range(self.channels)]
+            for values, residual in corrected(outputs, self.noise_units, self.height, psfs, **blend):
+                if write:
+                    write(residual)
+                yield values
+
+    def outputs(self, tile: int | None, log: Callable[[str], None]) -> Iterator[np.ndarray]:
+        """What the networks give, compressed, float32 `[rows, W, channels, planes]`, top to bottom."""
+        networks = (self.network, *self.then)
+        planes = [render(networks, _Plane(self, index), tile=tile, log=log) for index in range(self.channels)]
+        for parts in zip(*planes, strict=True):
+            yield np.stack(parts, axis=-1)
 
     def pictures(self, *, tile: int | None = None, log: Callable[[str], None] = print) -> Iterator[np.ndarray]:
         """The output as a picture shows it, float32 `[rows, W, planes]`, nominally in [0, 1]."""
@@ -90,14 +103,30 @@ class Observed:
             yield np.moveaxis(self.source.stretch.apply(self.to_data(strip, top, self.factor)), 0, -1)
             top += len(strip)
 
-    def to_data(self, strip: np.ndarray, top: int, factor: int) -> np.ndarray:
-        """Rows in noise units `[rows, W, planes]` to data values `[planes, rows, W]`, at `factor` times the size."""
+    def to_data(self, strip: np.ndarray, top: int, factor: int, *, sky: bool = True) -> np.ndarray:
+        """Rows in noise units `[rows, W, planes]` to data values `[planes, rows, W]`, at `factor` times the size.
+
+        Differences have no `sky`.
+        """
         place = (top, len(strip), factor)
         data = np.moveaxis(strip, -1, 0).astype(np.float32)
         for plane, found in zip(data, self.measured, strict=True):
             plane *= self._rows(found.noise, *place)
-            plane += self._rows(found.sky, *place)
+            if sky:
+                plane += self._rows(found.sky, *place)
         return data
+
+    def noise_units(self, top: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the input in noise units `[planes, rows, w]`, 0 where they are not usable, and where they are."""
+        values, bad = self.source.rows(top, rows)
+        usable = np.isfinite(values) & ~bad
+        z = np.zeros_like(values)
+        with np.errstate(over='ignore', invalid='ignore'):
+            for index, found in enumerate(self.measured):
+                if found.saturation is not None:
+                    usable[index] &= values[index] < found.saturation
+                z[index] = (values[index] - self._rows(found.sky, top, rows, 1)) / self._rows(found.noise, top, rows, 1)
+        return np.where(usable, z, 0), usable
 
     def noise(self, top: int, rows: int) -> np.ndarray:
         """Of rows of the input, float32 `[planes, rows, w]`."""
@@ -116,7 +145,10 @@ class _Plane:
 
     observed: Observed
     index: int
-    channels: int = 3
+
+    @property
+    def channels(self) -> int:
+        return 1 + len(self.observed.network.description['input']['conditions'])
 
     @property
     def height(self) -> int:
@@ -129,7 +161,9 @@ class _Plane:
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         found = self.observed.measured[self.index]
         window = self._compressed.read(top, left, height, width)
-        return np.concatenate([window, conditions(*told(found, self.observed.network), (height, width))], axis=-1)
+        return np.concatenate(
+            [window, conditions(list(told(found, self.observed.network).values()), (height, width))], axis=-1
+        )
 
     @functools.cached_property
     def _compressed(self) -> FrameSource:
@@ -183,13 +217,18 @@ def observe(
     return Observed(source, found, network, **settings)
 
 
-def told(measured: Measured, network: Network) -> tuple[float, float]:
-    """FWHM and correlation as the network is told them: measured, within the ranges of its training."""
+def told(measured: Measured, network: Network) -> dict[str, float]:
+    """What the network is told of a frame (`noise_units.CONDITIONS`): measured, within the ranges of its training."""
     ranges = network.description['input']['conditions']
-    values = (measured.fwhm.value, measured.correlation.value)
-    low_high = (ranges['fwhm'], ranges['correlation'])
-    fwhm, correlation = (float(np.clip(value, *limits)) for value, limits in zip(values, low_high, strict=True))
-    return fwhm, correlation
+    return {name: float(np.clip(getattr(measured, name).value, *limits)) for name, limits in ranges.items()}
+
+
+def psf_of(observed: Observed, index: int) -> Psf:
+    """Of input and output of a plane, as the network takes them to be."""
+    measured, psf = observed.measured[index], observed.network.description['output']['psf']
+    fwhm = told(measured, observed.network)['fwhm']
+    narrow = max(psf['ratio'] * fwhm, psf['least_fwhm_in_output_pixels'] / observed.network.factor)
+    return Psf(fwhm, measured.concentration.value, narrow, observed.factor)
 
 
 def unlike(observed: Observed) -> list[str]:
@@ -229,11 +268,13 @@ def output_header(observed: Observed, shape: tuple[int, ...], factor: int, made:
     for card in observed.source.stretch.to_cards():
         header.remove(card.keyword, ignore_missing=True)
     found = observed.measured[0]
-    fwhm, correlation = told(found, observed.network)
+    values = told(found, observed.network)
     header['AGSKY'] = (found.sky_level.value, 'sky that the network was told, median')
     header['AGNOISE'] = (found.noise_level.value, 'noise of a pixel, median')
-    header['AGFWHM'] = (fwhm, 'FWHM of stars, pixels of the input')
-    header['AGCORR'] = (correlation, 'correlation of the noise of neighbours')
+    header['AGFWHM'] = (values['fwhm'], 'FWHM of stars, pixels of the input')
+    header['AGCORR'] = (values['correlation'], 'correlation of the noise of neighbours')
+    if 'concentration' in values:
+        header['AGCONC'] = (values['concentration'], 'share of a star in 1 FWHM, of 3 FWHM')
     header['AGSHARP'] = (observed.sharpen, 'share of the sharpening')
     header['AGDENOIS'] = (observed.denoise, 'share of the denoising')
     return header
