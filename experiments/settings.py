@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import shlex
 from pathlib import Path
@@ -10,7 +11,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from astro_gan.errors import UserError
+from astro_gan.files.paths import printable
 from astro_gan.workdir import flatten
+
+# What absl's parsers, that is float() and int(), say of a value.
+_NO_NUMBER = re.compile(r'flag --(?P<name>[\w.]+)=(?P<value>.*): (?P<kind>could not convert|invalid literal)')
 
 
 def explain_flag_error(error: Exception, argv: list[str]) -> str:
@@ -32,7 +37,11 @@ def explain_flag_error(error: Exception, argv: list[str]) -> str:
                     valid = ', '.join(sorted(group)) if isinstance(group, ConfigDict) else 'none: it is a value itself'
                     return f'--{name}: {where} has no setting {key!r}; valid are {valid}'
                 group = group[key]
-    return ' '.join(str(error).split()) or type(error).__name__
+    words = ' '.join(str(error).split())
+    if found := _NO_NUMBER.match(words):
+        kind = 'whole number' if found['kind'].startswith('invalid') else 'number'
+        return f'--{found["name"]}={printable(found["value"][:80])}: a {kind} is wanted'
+    return printable(words[:1000]) or type(error).__name__
 
 
 def _load(value: str) -> ConfigDict:

@@ -43,7 +43,7 @@ _RAW_COMPRESSIONS = (32767, 32769, 32770, 34713, 65000, 65535)  # Sony, Epson, S
 _DNG_VERSION = 50706
 _LARGEST_PART = 2**28  # bytes of a strip or tile that is decoded in memory to see whether it is whole
 
-logging.getLogger('tifffile').addHandler(logging.NullHandler())  # what matters of its warnings is checked here
+logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what matters of its warnings is checked here
 
 
 def opened(file: BinaryIO) -> tifffile.TiffFile:

@@ -163,6 +163,7 @@ def open_frame(
     return FrameSource(os.fspath(path), frame, chosen, upright and not frame.first_row_is_top, tuple(notes))
 
 
+@np.errstate(over='ignore', invalid='ignore')  # values at the end of float32 have no mean: no number comes out
 def to_data(source: FrameSource, strip: np.ndarray, top: int, factor: int, conserve: str) -> np.ndarray:
     """Rows of the output back to data values.
 

@@ -93,6 +93,7 @@ class Measured:
         ]
 
 
+@np.errstate(invalid='ignore')  # conversions of NaN that signal
 def measure(
     data: np.ndarray,
     bad: np.ndarray | None = None,
