@@ -11,11 +11,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from astro_gan.errors import UserError
-from astro_gan.files.paths import printable
 from astro_gan.workdir import flatten
 
-# What absl's parsers, that is float() and int(), say of a value.
-_NO_NUMBER = re.compile(r'flag --(?P<name>[\w.]+)=(?P<value>.*): (?P<kind>could not convert|invalid literal)')
+# What absl's parsers, that is float(), int() and one for bool, say of a value.
+_KINDS = {'could not convert': 'a number', 'invalid literal': 'a whole number', "('Non-boolean": 'true or false'}
+_OTHER_KIND = re.compile(rf'flag --(?P<name>[\w.]+)=(?P<value>.*): (?P<kind>{"|".join(map(re.escape, _KINDS))})')
 
 
 def explain_flag_error(error: Exception, argv: list[str]) -> str:
@@ -38,10 +38,9 @@ def explain_flag_error(error: Exception, argv: list[str]) -> str:
                     return f'--{name}: {where} has no setting {key!r}; valid are {valid}'
                 group = group[key]
     words = ' '.join(str(error).split())
-    if found := _NO_NUMBER.match(words):
-        kind = 'whole number' if found['kind'].startswith('invalid') else 'number'
-        return f'--{found["name"]}={printable(found["value"][:80])}: a {kind} is wanted'
-    return printable(words[:1000]) or type(error).__name__
+    if found := _OTHER_KIND.match(words):
+        return f'--{found["name"]}={found["value"][:80]}: {_KINDS[found["kind"]]} is wanted'
+    return words[:1000] or type(error).__name__
 
 
 def _load(value: str) -> ConfigDict:

@@ -241,5 +241,5 @@ def listing(hdus: list[Any]) -> str:
 
 
 def _suspicion(noted: list[warnings.WarningMessage]) -> str:
-    """What astropy said on the way, where it may be why something is not there."""
-    return f' (astropy: {" ".join(str(noted[-1].message).split())})' if noted else ''
+    """Where astropy has warned on the way, that may be why something is not there."""
+    return '; what follows is damaged' if noted else ''

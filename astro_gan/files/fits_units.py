@@ -14,7 +14,6 @@ from typing import BinaryIO
 import numpy as np
 
 from astro_gan.errors import UserError
-from astro_gan.files.paths import printable
 
 BLOCK = 2880
 # A file has tens of extensions, a mosaic camera's some hundred. Each takes a few kilobytes and a millisecond.
@@ -108,7 +107,7 @@ def _whole(cards: dict[str, str], keyword: str, least: int, most: int, default: 
     if re.fullmatch(r'[+-]?\d{1,18}', value) and least <= int(value) <= most:
         return int(value)
     raise Refused(
-        f'damaged FITS file: {keyword} = {printable(value[:40]) or "nothing"}; a whole number from {least} to {most:g} is wanted'
+        f'damaged FITS file: {keyword} = {value[:40] or "nothing"}; a whole number from {least} to {most:g} is wanted'
     )
 
 
@@ -148,7 +147,7 @@ def _check_table(cards: dict[str, str], kind: str) -> None:
     for column in range(1, _whole(cards, 'TFIELDS', 0, 999) + 1):
         form = text(cards, f'TFORM{column}')
         if not _FORMATS[kind].fullmatch(form):
-            raise Refused(f'damaged FITS file: column {column} of a table has the format {printable(form[:20]) or "nothing"}')
+            raise Refused(f'damaged FITS file: column {column} of a table has the format {form[:20] or "nothing"}')
         if kind == 'TABLE':
             _whole(cards, f'TBCOL{column}', 1, 10**15)
 

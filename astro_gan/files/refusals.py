@@ -15,9 +15,11 @@ from astro_gan.errors import UserError
 # What decoders raise when the parts of a file contradict each other: their words are about their own code.
 _CONFUSED = (TypeError, AttributeError, LookupError, AssertionError, ArithmeticError, RecursionError, struct.error)
 _PACKED = (zlib.error, lzma.LZMAError, gzip.BadGzipFile)
-_SPEAKER = re.compile(r'\b(vips|tj)\w+(\(\))?: *', re.IGNORECASE)  # a function or class before what it says
+_SPEAKER = re.compile(
+    r'\b(\w*vips\w*|tj[A-Z]\w+|\w+load)(\(\))?: *', re.IGNORECASE
+)  # a function or class before what it says
 _CODE = re.compile(
-    r"\w_\w|\(\)|0x[0-9a-f]{3}|-\d while|\bcodec\b|reshape|broadcast|\bbuffer\b|\bliteral\b|'\w+' object|<\w+"
+    r"\w_\w|\(\)|0x[0-9a-f]{3}|-\d while|\bcodec\b|reshape|broadcast|\bbuffer\b|\bliteral\b|\bself\b|'\w+' object|<\w+"
 )
 
 _MACHINE = ('No space left', 'Too many open files', 'Cannot allocate')  # not the file's fault

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import gc
 import json
 import os
 import random
@@ -32,11 +31,11 @@ FOREIGN = re.compile(
     r'|unsupported operand|unhashable|positional argument|keyword argument|invalid literal|could not convert'
     r"|out of range: |index out of|list index|object of type|dtype\(|codec can't|cannot reshape|could not be broadcast"
     r'|could not broadcast|must be real number|bytes-like|unpack requires|buffer of|Error -\d|Error\(|Traceback'
-    r'|<class|<astro|<jax|0x[0-9a-f]{6,}|\bpyvips\b|\btifffile\b|\bastropy\b|\bnumpy\b|\bjax\b|Vips[A-Z]|vips_|\bflax\b'
+    r'|<class|<astro|<jax|\b0x[0-9a-f]{6,}|\bpyvips\b|\btifffile\b|\bastropy\b|\bnumpy\b|\bjax\b|Vips[A-Z]|vips_|\bflax\b'
     r"|'(str|int|float|bytes|list|dict|tuple|bool)' (object|and|instances)|instances of|fault of this program"
-    r'|Bad code word|[a-z]_[a-z]+ returned|[A-Z]{3,}_[A-Z]|\(\)|ignore_missing|setting an array|malformed node'
+    r'|Bad code word|[a-z]_[a-z]+ returned|[A-Z]{3,}_[A-Z]|\w\(\)|ignore_missing|setting an array|malformed node'
     r'|not enough values|too many values|does not fit in memory|out of memory|cannot allocate'
-    r'|expected (str|int|bytes|a )|truth value|\bself\b|ufunc|Header missing|Verification reported'
+    r'|expected (str|int|bytes|a )|truth value|\bself\b|ufunc|Verification reported'
 )
 TELLING = ('error: ', 'note: ', 'astro-gan: error', 'usage: ', '  ', 'FATAL Flags')
 
@@ -89,8 +88,7 @@ def run(root: Path, kind: str, number: int, make: Any, use: Any) -> dict[str, An
         except BaseException as error:
             status = ''.join(traceback.format_exception(error)[-3:])
     seconds, peak = time.monotonic() - began, _peak()
-    gc.collect()
-    wrong = _wrong(status, *said, path)
+    wrong = _wrong(status, *said, root)
     new = {name for name in _listing(folder) - given if not name.startswith('out')}
     made = {name for name in _listing(folder) - given if name.startswith('out/')}
     left = {name for place in ('tmp', 'home', 'cwd') for name in _listing(root / place)}
@@ -129,18 +127,18 @@ def _captured(root: Path) -> Iterator[list[str]]:
                 said.append(file.read().decode('utf-8', 'replace'))
 
 
-def _wrong(status: Any, out: str, err: str, path: Path) -> str:
+def _wrong(status: Any, out: str, err: str, root: Path) -> str:
     """What is wrong with an outcome; '' if it is a result or a refusal in words that a user understands."""
     if isinstance(status, str):
         return ' '.join(status.split())[-600:]
     if 'Traceback' in err:
         return ' '.join(err.split())[-700:]
     for line in err.splitlines():
-        if not line.startswith(TELLING) and not line.startswith((str(path), str(path.parent))):
+        if not line.startswith(TELLING) and not line.startswith(str(root)):
             return f'a library says: {line[:300]}'
     errors = [line for line in err.splitlines() if line.startswith(('error: ', 'astro-gan: error'))]
     for line in errors:
-        line = line.replace(str(path), 'FILE')
+        line = line.replace(str(root), '')
         if match := FOREIGN.search(line):
             return f'in the words of a library, {match[0]!r}: {line[:300]!r}'
         if not line.isprintable():
