@@ -94,7 +94,7 @@ def _allowed() -> float:
 
 @contextlib.contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """SIGTERM and Ctrl-C (unless it is ignored: a job in the background) interrupt the work; twice, they end it at once.
+    """SIGTERM and Ctrl-C (unless ignored, as in background jobs) interrupt the work; twice, they end it at once.
 
     A job that is told to end leaves nothing half written.
     """
@@ -127,7 +127,7 @@ def _stopped_by_signals() -> Iterator[None]:
 
 
 def _fragile(frame: types.FrameType | None) -> bool:
-    """Whether an exception would be swallowed (in a call of the garbage collector), or break a library's first steps."""
+    """Whether an exception would be lost (in a call of the garbage collector), or break a library's first steps."""
     while frame is not None:
         code = frame.f_code
         if code.co_name in ('_xla_gc_callback', '__del__') or code.co_filename.startswith('<frozen importlib'):

@@ -74,7 +74,7 @@ class Machine:
 
 def judged(status: int, said: str, *, wanted: int, lines: int, words: str = '', result: str = '') -> str:
     """What is wrong: the result, the exit status, or what was said on standard error (at most `lines`)."""
-    told = [line for line in said.splitlines() if line.strip()]
+    told = [line for line in said.splitlines() if line.strip() and '%|' not in line]  # but a bar of progress
     if result:
         return f'{result} (status {status}: {said[-400:]})'
     if status != wanted:
@@ -138,7 +138,7 @@ def _little_memory(kib: int) -> Case:
 
 
 def _signal(number: int, *, ignored: bool, ends: bool, phase: float) -> Case:
-    """A signal after a share `phase` of the run's time: it ends the run and leaves no half results, or changes nothing."""
+    """A signal after a share `phase` of the run's time ends the run, without half results, or changes nothing."""
 
     def case(machine: Machine) -> str:
         began = time.monotonic()
