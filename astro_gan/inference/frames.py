@@ -88,6 +88,7 @@ class FrameSource:
         return rows[..., ::-1, :] if self.turned else rows
 
 
+@np.errstate(over='ignore', invalid='ignore')  # values at the end of float32, and NaN that signal
 def _to_gray(frame: Frame, name: str, allow_color: bool) -> Frame:
     """The frame in one plane: of colours the luminance, unless all planes are the same."""
     red, green, blue = frame.data

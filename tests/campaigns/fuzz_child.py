@@ -33,7 +33,7 @@ FOREIGN = re.compile(
     r'|could not broadcast|must be real number|bytes-like|unpack requires|buffer of|Error -\d|Error\(|Traceback'
     r'|<class|<astro|<jax|\b0x[0-9a-f]{6,}|\bpyvips\b|\btifffile\b|\bastropy\b|\bnumpy\b|\bjax\b|Vips[A-Z]|vips_|\bflax\b'
     r"|'(str|int|float|bytes|list|dict|tuple|bool)' (object|and|instances)|instances of|fault of this program"
-    r'|Bad code word|[a-z]_[a-z]+ returned|[A-Z]{3,}_[A-Z]|\w\(\)|ignore_missing|setting an array|malformed node'
+    r'|Bad code word|[a-z]_[a-z]+ returned|IMCD_|DEFLATE_|\w\(\)|ignore_missing|setting an array|malformed node'
     r'|not enough values|too many values|does not fit in memory|out of memory|cannot allocate'
     r'|expected (str|int|bytes|a )|truth value|\bself\b|ufunc|Verification reported'
 )
