@@ -49,14 +49,14 @@ def command(*arguments: object) -> int:
         return int(stop.code or 0)
 
 
-def _enlarging(networks: tuple[Any, ...], channels: int) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
+def enlarging(networks: tuple[Any, ...], channels: int) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
     """In place of `render._enlarging_networks`: pixels repeated, without a compiler."""
     factor = math.prod(network.factor for network in networks)
     planes = 1 if networks[0].description['task'] == 'frames' else channels
     return lambda images: images[..., :planes].repeat(factor, 1).repeat(factor, 2), 1
 
 
-def _colouring(network: Any) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
+def colouring(network: Any) -> tuple[Callable[[np.ndarray], np.ndarray], int]:
     """In place of `render._chroma_network`: one colour."""
     return lambda images: np.full((*images.shape[:-1], 2), 10.0, np.float32), 1
 
@@ -65,7 +65,7 @@ def instant(use: Use) -> Use:
     """With stand-ins for the networks: they are not what is tried, and take most of the time."""
 
     def quick(path: Path, out: Path, choose: random.Random) -> Any:
-        with mock.patch.multiple(render, _enlarging_networks=_enlarging, _chroma_network=_colouring):
+        with mock.patch.multiple(render, _enlarging_networks=enlarging, _chroma_network=colouring):
             return use(path, out, choose)
 
     return quick
