@@ -113,7 +113,7 @@ def _stopped_by_signals() -> Iterator[None]:
         if not _fragile(frame):
             raise KeyboardInterrupt
         later.append(signum)
-        again = threading.Timer(_SOON, signal.raise_signal, [signum])
+        again = threading.Timer(_SOON, _send, [signum])
         again.daemon = True
         again.start()
 
@@ -124,6 +124,14 @@ def _stopped_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _send(signum: int) -> None:
+    """Send the main thread a signal, which wakes it from a wait (but for Windows)."""
+    if hasattr(signal, 'pthread_kill'):
+        signal.pthread_kill(threading.main_thread().ident or 0, signum)
+    else:
+        signal.raise_signal(signum)
 
 
 def _fragile(frame: types.FrameType | None) -> bool:
