@@ -74,7 +74,7 @@ class Machine:
 
 def judged(status: int, said: str, *, wanted: int, lines: int, words: str = '', result: str = '') -> str:
     """What is wrong: the result, the exit status, or what was said on standard error (at most `lines`)."""
-    told = [line for line in said.splitlines() if line.strip() and '%|' not in line]  # but a bar of progress
+    told = [line for line in said.splitlines() if line.strip() and '%|' not in line and 'being read' not in line]
     if result:
         return f'{result} (status {status}: {said[-400:]})'
     if status != wanted:
