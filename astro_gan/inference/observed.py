@@ -56,6 +56,10 @@ class Observed:
     residual: Any = None
 
     @property
+    def path(self) -> str:
+        return self.source.path
+
+    @property
     def height(self) -> int:
         return self.source.height
 
@@ -255,6 +259,7 @@ def unlike(observed: Observed) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+@np.errstate(over='ignore', invalid='ignore')  # values at the end of float32
 def to_data(observed: Observed, strip: np.ndarray, top: int, factor: int, conserve: str) -> np.ndarray:
     """Rows of the output to data values; see `frames.to_data`. The noise is gone, so nothing is conserved exactly."""
     planes = observed.to_data(strip, top, factor)
