@@ -55,7 +55,9 @@ class Model:
 
     @property
     def channels(self) -> int:
-        """Of the input: 1 (gray) for models that add colour, otherwise 3 (gray is welcome too)."""
+        """Of the input: 1 (gray) for models that add colour, 3 otherwise (gray is welcome); a frame and its maps."""
+        if self.task == 'frames':
+            return 1 + len(self.description['input']['conditions'])
         return 1 if self.networks[0].colorizes else 3
 
     @property

@@ -62,7 +62,7 @@ def make_task(config: ConfigDict) -> Task:
     return Task(
         generator=generator,
         discriminator=parts.discriminator(config),
-        input_shape=(size, size, 1 + CONDITIONS),
+        input_shape=(size, size, 1 + len(CONDITIONS)),
         discriminator_input=lambda frame, image: image,
         prepare=lambda batch, keys: {**batch, 'truth': display(batch['target'])},
         to_rgb=lambda frame, image: display(image),
@@ -127,10 +127,14 @@ def describe(config: ConfigDict) -> dict[str, Any]:
         'factor': config.factor,
         'generator': {'name': config.generator.name, 'fields': generator_fields(config)},
         'input': {
-            'channels': 1 + CONDITIONS,
+            'channels': 1 + len(CONDITIONS),
             'units': 'noise units, compressed (astro_gan.noise_units)',
-            'conditions': {'fwhm': list(fields.FWHM), 'correlation': list(fields.CORRELATION)},
-            'shape': ['batch', 'height', 'width', 1 + CONDITIONS],
+            'conditions': {
+                'fwhm': list(fields.FWHM),
+                'correlation': [0.0, round(fields.MOST_CORRELATION, 2)],
+                'concentration': list(fields.CONCENTRATION),
+            },
+            'shape': ['batch', 'height', 'width', 1 + len(CONDITIONS)],
         },
         'output': {
             'channels': 1,

@@ -39,11 +39,15 @@ def test_exported_frames_model_says_what_it_was_trained_for(trained):
     model = load_model(trained / 'export' / 'supervised')
     description = model.description
     assert description['task'] == 'frames'
-    assert description['input']['conditions'] == {'fwhm': [1.2, 6.0], 'correlation': [0.0, 0.6]}
+    assert description['input']['conditions'] == {
+        'fwhm': [1.2, 6.0],
+        'correlation': [0.0, 0.91],
+        'concentration': [0.5, 0.95],
+    }
     assert description['output']['psf'] == {'shape': 'gaussian', 'ratio': 0.6, 'least_fwhm_in_output_pixels': 2.0}
     frame = np.random.default_rng(0).normal(size=(1, 20, 24)).astype(np.float32)
     network = model.networks[0]
-    output = network.forward(network.variables, network_input(frame, np.float32(2.5), np.float32(0.1)))
+    output = network.forward(network.variables, network_input(frame, np.float32(2.5), np.float32(0.1), np.float32(0.8)))
     assert output.shape == (1, 40, 48, 1)
 
 

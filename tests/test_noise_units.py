@@ -20,14 +20,14 @@ def test_compression_is_inverted(xp):
 
 
 def test_conditions_are_constant_maps():
-    """The width in units of 4 pixels and the correlation as it is, for one frame and for a batch."""
-    maps = noise_units.conditions(2.0, 0.3, (3, 5))
+    """The width in units of 4 pixels, the correlation as it is, the concentration around 0.75; a frame and a batch."""
+    maps = noise_units.conditions([2.0, 0.3], (3, 5))
     assert maps.shape == (3, 5, 2)
     assert maps.dtype == np.float32
     np.testing.assert_allclose(maps[1, 2], [0.5, 0.3])
-    maps = noise_units.conditions(jnp.asarray([2.0, 4.0]), jnp.asarray([0.0, 0.5]), (3, 5))
-    assert maps.shape == (2, 3, 5, 2)
-    np.testing.assert_allclose(maps[1, 2, 4], [1.0, 0.5])
+    maps = noise_units.conditions([jnp.asarray([2.0, 4.0]), jnp.asarray([0.0, 0.5]), 0.8], (3, 5))
+    assert maps.shape == (2, 3, 5, 3)
+    np.testing.assert_allclose(maps[1, 2, 4], [1.0, 0.5, 0.2], rtol=1e-5)
 
 
 def test_network_input_joins_them():

@@ -94,7 +94,10 @@ def test_the_frames_model_sharpens_and_keeps_flux():
 
     frame, truth = sky(fwhm, 1) + rng.normal(size=(64, 64)).astype(np.float32), sky(0.6 * fwhm, 2)
     network = model.networks[0]
-    x = noise_units.network_input(frame[None], np.float32(fwhm), np.float32(0))
+    told = {'fwhm': fwhm, 'correlation': 0.0, 'concentration': 0.9375}  # of a Gaussian
+    x = noise_units.network_input(
+        frame[None], *[np.float32(told[name]) for name in network.description['input']['conditions']]
+    )
     output = noise_units.from_network(np.asarray(jax.jit(network.forward)(network.variables, x)))[0, ..., 0]
     bicubic = np.asarray(jax.image.resize(frame, truth.shape, 'cubic'))
     assert np.abs(output - truth).mean() < 0.5 * np.abs(bicubic - truth).mean()

@@ -30,9 +30,11 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     add('--brightest', type=float, default=1e4, help='sigma of the brightest (default 10000)')
     add('--slope', type=float, default=1.8, help='of the power law of fluxes (default 1.8)')
     add('--nebula', type=float, default=0.0, help='mean light of nebulosity, in units of the noise')
-    add('--psf', choices=_PSFS, default='moffat', help='default moffat')
+    add('--psf', default='moffat', help=f'{", ".join(_PSFS)}, or a FITS image of one (default moffat)')
+    add('--sampling', type=float, default=4.0, help='of that image: its pixels per pixel of the frame (default 4)')
     add('--fwhm', type=float, default=2.5, help='of the light, in pixels, before pixels integrate it (default 2.5)')
     add('--correlation', type=float, default=0.0, help='of the noise of neighbouring pixels, 0 to 0.7')
+    add('--grain', type=float, default=0.0, help="width of a plate's grain in pixels, a standard deviation")
     add('--gain', type=float, default=100.0, help='light, in noise units, whose Poisson noise is 1 (default 100)')
     add('--saturation', type=float, default=float('inf'), help='level, in noise units (default none)')
     add('--cosmic-rays', type=int, default=0, help='tracks, and as many hot pixels')
@@ -47,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     import dataclasses
 
     from astro_gan.errors import UserError
+    from astro_gan.files import atomic
     from astro_gan.simulation.fields import FWHM, OVERSAMPLING, batch_key
     from astro_gan.simulation.files import GRID, PSFS, Sky, star_field, write_field
 
@@ -71,12 +74,17 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f'--fwhm {sky.fwhm:g}: must be from 0.75 to {FWHM[1]:g} pixels')
     if not 0 <= sky.correlation <= 0.7:
         raise UserError(f'--correlation {sky.correlation:g}: must be from 0 to 0.7')
+    if not 0 <= sky.grain <= 5:
+        raise UserError(f'--grain {sky.grain:g}: must be from 0 to 5 pixels')
+    if sky.psf not in PSFS and not Path(sky.psf).is_file():
+        raise UserError(f'--psf {sky.psf}: none of {", ".join(PSFS)}, and no file')
     if sky.slope == 1:
         raise UserError('--slope 1: must not be 1; 1.01 is nearly the same')
     if sky.dead_columns > sky.size:
         raise UserError(f'--dead-columns {sky.dead_columns}: a field has {sky.size}')
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
+    atomic.remove_stale(folder)
     for index in range(arguments.count):
         field = star_field(batch_key(arguments.seed, index), sky)
         name = f'field_{index:03d}'

@@ -21,7 +21,7 @@ _BLUR = 16  # pixels of the output that the blur between the PSFs reaches
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Blended:
-    """A network whose output is blended with less of it; the last channel is the output through the input's PSF.
+    """A network whose output is blended with less of it; the last channel is its own output.
 
     With S the network's output, R the same through the PSF between the two, and B the frame enlarged by bicubic
     interpolation, S - R is what was sharpened, and B - R what was taken for noise: R + sharpen (S - R) + (1 - denoise)
@@ -59,7 +59,7 @@ class Blended:
         again = _blur(sharp, _between(images[0, 0, 0, 1] * FWHM_SCALE, self.factor, psf))
         plain = bicubic_upsample(from_network(images[..., :1]), self.factor) if self.denoise < 1 else again
         made = again + self.sharpen * (sharp - again) + (1 - self.denoise) * (plain - again)
-        return to_network(jnp.concatenate([made, again], -1))
+        return to_network(jnp.concatenate([made, sharp], -1))
 
 
 @functools.lru_cache(maxsize=4)

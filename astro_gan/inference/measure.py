@@ -4,6 +4,7 @@ Networks for frames are told these (see `astro_gan.noise_units`). All are taken 
 crowding and nebulae, which must not count as noise:
 
 - Noise and its correlation from differences of neighbouring pixels (`noise`).
+- The width and the concentration of stars from those that are bright and alone (`stars`).
 - The sky of a box is the place of a Gaussian as wide as the noise that fits the darker half of the box.
 
 Nothing larger than a row of boxes is held in memory.
@@ -25,6 +26,7 @@ from astro_gan.inference.noise import Level
 BOX = 64  # pixels on a side of the boxes in which sky and noise are measured
 _SAMPLES = 256  # boxes that tell the correlation
 _WINDOW = 512  # pixels on a side of the parts in which stars are looked for
+_LEAST = float(np.finfo(np.float32).tiny)  # noise that maps of 32 bits can hold
 _FILL_SHARE = 0.01  # more pixels than these at exactly zero, among real numbers, are the outside of a footprint
 
 
@@ -56,6 +58,7 @@ class Measured:
         sky_level, noise_level: their medians.
         fwhm: of a star, in pixels.
         correlation: of the noise of neighbouring pixels.
+        concentration: share of a star's light within 3 FWHM that is within 1 FWHM.
         grain: whether the noise is correlated otherwise than resampling leaves it, as on a plate.
         saturation: the level at which pixels are full, or None.
         full: share of the pixels that are.
@@ -68,6 +71,7 @@ class Measured:
     noise_level: Level
     fwhm: Level
     correlation: Level
+    concentration: Level
     grain: bool
     saturation: float | None
     full: float
@@ -75,14 +79,14 @@ class Measured:
 
     def facts(self) -> dict[str, Any]:
         """The numbers as JSON has them."""
-        names = ('sky_level', 'noise_level', 'fwhm', 'correlation')
+        names = ('sky_level', 'noise_level', 'fwhm', 'correlation', 'concentration')
         found = {name: getattr(self, name)._asdict() for name in names}
         return found | {'saturation': self.saturation, 'saturated_share': self.full}
 
     def lines(self) -> list[str]:
         """One line for each number and what it was taken from."""
         named = {'sky': self.sky_level, 'noise': self.noise_level, 'star FWHM': self.fwhm}
-        named['noise correlation'] = self.correlation
+        named |= {'noise correlation': self.correlation, 'light of a star near its centre': self.concentration}
         unit = {'star FWHM': ' px'}
         return [
             f'{name} {level.value:.4g} +- {level.error:.2g}{unit.get(name, "")} ({level.source})'
@@ -90,6 +94,7 @@ class Measured:
         ]
 
 
+@np.errstate(invalid='ignore')  # conversions of NaN that signal
 def measure(
     data: np.ndarray,
     bad: np.ndarray | None = None,
@@ -125,8 +130,11 @@ def measure(
         power = noise_of.power(values, noise_of.NEIGHBOURS, dark) / (1 - correlation.value)
         fine = noise_of.power(values, noise_of.THIRD, dark) / share
         # In a box that a nebula fills, its light is in the differences of neighbours.
-        noises[place] = (fine if third or (correlation.value < 0.6 and power > 1.3 * fine) else power) ** 0.5 or np.nan
+        found = (fine if third or (correlation.value < 0.6 and power > 1.3 * fine) else power) ** 0.5
+        noises[place] = found if found > _LEAST else np.nan
         skies[place] = _sky(values, noise or noises[place])
+    if noise is None and not np.isfinite(noises).any():
+        raise ValueError('no noise to measure: it is zero, or less than numbers of 32 bits can hold')
     noise_map = Mesh(_smooth(noises) if noise is None else np.full((1, 1), noise), data.shape)
     sky_map = Mesh(_smooth(skies) if sky is None else np.full((1, 1), sky), data.shape)
     given = Level(0.0, 0.0, 'as given')
@@ -139,13 +147,15 @@ def measure(
     )
     saturation, full = _saturation(frame, sky_level.value)
     windows = _windows(frame, sky_map, noise_map, saturation)
+    width = Level(*stars.width(windows)) if fwhm is None else given._replace(value=fwhm)
     return Measured(
         sky=sky_map,
         noise=noise_map,
         sky_level=sky_level if sky is None else given._replace(value=sky),
         noise_level=Level(level, error, source) if noise is None else given._replace(value=noise),
-        fwhm=Level(*stars.width(windows)) if fwhm is None else given._replace(value=fwhm),
+        fwhm=width,
         correlation=correlation,
+        concentration=Level(*stars.concentration(windows, width.value)),
         grain=grain,
         saturation=saturation,
         full=full,

@@ -21,9 +21,11 @@ from astro_gan.errors import UserError
 from astro_gan.files.fits import Frame, Stretch
 from astro_gan.inference import frames
 from astro_gan.inference.blend import blended
+from astro_gan.inference.fluxes import corrected
 from astro_gan.inference.frames import FrameSource
 from astro_gan.inference.measure import Measured, Mesh, measure
 from astro_gan.inference.network import Network
+from astro_gan.inference.refit import Psf
 from astro_gan.inference.render import render
 from astro_gan.noise_units import conditions, from_network, to_network
 
@@ -40,6 +42,7 @@ class Observed:
         network: for frames.
         then: what enlarges its compressed output further.
         sharpen, denoise: how much of what the network does is kept, 0 to 1.
+        refit: put the fluxes of sources right (see `refit`); without it the output is the network's alone.
         residual: a `residual.Residual`, which writes it; None: it is not written.
     """
 
@@ -49,7 +52,12 @@ class Observed:
     then: tuple[Network, ...] = ()
     sharpen: float = 1.0
     denoise: float = 1.0
+    refit: bool = True
     residual: Any = None
+
+    @property
+    def path(self) -> str:
+        return self.source.path
 
     @property
     def height(self) -> int:
@@ -70,15 +78,24 @@ class Observed:
 
     def strips(self, *, tile: int | None = None, log: Callable[[str], None] = print) -> Iterator[np.ndarray]:
         """The output in noise units, float32 `[rows, W, planes]`, top to bottom; the residual is written meanwhile."""
+        plain = self.sharpen == self.denoise == 1.0
+        network: Any = self.network if plain else blended(self.network, self.sharpen, self.denoise)
+        outputs = map(from_network, dataclasses.replace(self, network=network).outputs(tile, log))
+        if not self.refit:
+            yield from (values[:, :, 0] for values in outputs)
+            return
         with contextlib.ExitStack() as stack:
-            residual = stack.enter_context(self.residual.open(self)) if self.residual else None
-            plain = residual is None and self.sharpen == self.denoise == 1.0
-            network: Any = self.network if plain else blended(self.network, self.sharpen, self.denoise)
-            for outputs in dataclasses.replace(self, network=network).outputs(tile, log):
-                values = from_network(outputs)
-                if residual:
-                    residual(values[:, :, 1])
+            write = stack.enter_context(self.residual.open(self)) if self.residual else None
+            for values, residual in self.corrected(outputs):
+                if write:
+                    write(residual)
                 yield values[:, :, 0]
+
+    def corrected(self, outputs: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Outputs in noise units with the fluxes of sources put right, and the residual; see `fluxes.corrected`."""
+        psfs = [psf_of(self, index) for index in range(self.channels)]
+        blend = {'sharpen': self.sharpen, 'denoise': self.denoise}
+        return corrected(outputs, self.noise_units, self.height, psfs, **blend)
 
     def outputs(self, tile: int | None, log: Callable[[str], None]) -> Iterator[np.ndarray]:
         """What the networks give, compressed, float32 `[rows, W, channels, planes]`, top to bottom."""
@@ -107,6 +124,18 @@ class Observed:
                 plane += self._rows(found.sky, *place)
         return data
 
+    def noise_units(self, top: int, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the input in noise units `[planes, rows, w]`, 0 where they are not usable, and where they are."""
+        values, bad = self.source.rows(top, rows)
+        usable = np.isfinite(values) & ~bad
+        z = np.zeros_like(values)
+        with np.errstate(over='ignore', invalid='ignore'):
+            for index, found in enumerate(self.measured):
+                if found.saturation is not None:
+                    usable[index] &= values[index] < found.saturation
+                z[index] = (values[index] - self._rows(found.sky, top, rows, 1)) / self._rows(found.noise, top, rows, 1)
+        return np.where(usable, z, 0), usable
+
     def noise(self, top: int, rows: int) -> np.ndarray:
         """Of rows of the input, float32 `[planes, rows, w]`."""
         return np.stack([self._rows(found.noise, top, rows, 1) for found in self.measured])
@@ -124,7 +153,10 @@ class _Plane:
 
     observed: Observed
     index: int
-    channels: int = 3
+
+    @property
+    def channels(self) -> int:
+        return 1 + len(self.observed.network.description['input']['conditions'])
 
     @property
     def height(self) -> int:
@@ -137,7 +169,9 @@ class _Plane:
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         found = self.observed.measured[self.index]
         window = self._compressed.read(top, left, height, width)
-        return np.concatenate([window, conditions(*told(found, self.observed.network), (height, width))], axis=-1)
+        return np.concatenate(
+            [window, conditions(list(told(found, self.observed.network).values()), (height, width))], axis=-1
+        )
 
     @functools.cached_property
     def _compressed(self) -> FrameSource:
@@ -191,13 +225,18 @@ def observe(
     return Observed(source, found, network, **settings)
 
 
-def told(measured: Measured, network: Network) -> tuple[float, float]:
-    """FWHM and correlation as the network is told them: measured, within the ranges of its training."""
+def told(measured: Measured, network: Network) -> dict[str, float]:
+    """What the network is told of a frame (`noise_units.CONDITIONS`): measured, within the ranges of its training."""
     ranges = network.description['input']['conditions']
-    values = (measured.fwhm.value, measured.correlation.value)
-    low_high = (ranges['fwhm'], ranges['correlation'])
-    fwhm, correlation = (float(np.clip(value, *limits)) for value, limits in zip(values, low_high, strict=True))
-    return fwhm, correlation
+    return {name: float(np.clip(getattr(measured, name).value, *limits)) for name, limits in ranges.items()}
+
+
+def psf_of(observed: Observed, index: int) -> Psf:
+    """Of input and output of a plane, as the network takes them to be."""
+    measured, psf = observed.measured[index], observed.network.description['output']['psf']
+    fwhm = told(measured, observed.network)['fwhm']
+    narrow = max(psf['ratio'] * fwhm, psf['least_fwhm_in_output_pixels'] / observed.network.factor)
+    return Psf(fwhm, measured.concentration.value, narrow, observed.factor)
 
 
 def unlike(observed: Observed) -> list[str]:
@@ -220,6 +259,7 @@ def unlike(observed: Observed) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+@np.errstate(over='ignore', invalid='ignore')  # values at the end of float32
 def to_data(observed: Observed, strip: np.ndarray, top: int, factor: int, conserve: str) -> np.ndarray:
     """Rows of the output to data values; see `frames.to_data`. The noise is gone, so nothing is conserved exactly."""
     planes = observed.to_data(strip, top, factor)
@@ -237,11 +277,13 @@ def output_header(observed: Observed, shape: tuple[int, ...], factor: int, made:
     for card in observed.source.stretch.to_cards():
         header.remove(card.keyword, ignore_missing=True)
     found = observed.measured[0]
-    fwhm, correlation = told(found, observed.network)
+    values = told(found, observed.network)
     header['AGSKY'] = (found.sky_level.value, 'sky that the network was told, median')
     header['AGNOISE'] = (found.noise_level.value, 'noise of a pixel, median')
-    header['AGFWHM'] = (fwhm, 'FWHM of stars, pixels of the input')
-    header['AGCORR'] = (correlation, 'correlation of the noise of neighbours')
+    header['AGFWHM'] = (values['fwhm'], 'FWHM of stars, pixels of the input')
+    header['AGCORR'] = (values['correlation'], 'correlation of the noise of neighbours')
+    if 'concentration' in values:
+        header['AGCONC'] = (values['concentration'], 'share of a star in 1 FWHM, of 3 FWHM')
     header['AGSHARP'] = (observed.sharpen, 'share of the sharpening')
     header['AGDENOIS'] = (observed.denoise, 'share of the denoising')
     return header

@@ -45,28 +45,24 @@ class Residual:
 
     @contextlib.contextmanager
     def open(self, observed: Observed) -> Iterator[Callable[[np.ndarray], None]]:
-        """Takes rows of the output through the PSF between the two, in noise units `[rows, W, planes]`."""
+        """Takes rows of the residual in noise units, `[planes, rows, w]`; what is not usable is NaN in the file."""
         data = observed.source.frame.data
         header = enlarged_header(observed.source.frame.header, 1, data.shape)
         header.add_history('the input less the enlarged frame, seen again through the PSF of the input')
-        factor, top = observed.factor, 0
-        total, count, beyond = 0.0, 0, 0
+        top, total, count, beyond = 0, 0.0, 0, 0
         with open_writer(self.path, data.shape, header, overwrite=self.overwrite) as write:
 
-            def rows(again: np.ndarray) -> None:
+            def rows(chi: np.ndarray) -> None:
                 nonlocal top, total, count, beyond
-                height, width, planes = again.shape
-                again = again.reshape(height // factor, factor, width // factor, factor, planes).mean((1, 3))
-                values, bad = observed.source.rows(top, len(again))
-                residual = values - observed.to_data(again, top, 1)
-                chi = residual / observed.noise(top, len(again))
-                counted = np.isfinite(chi) & ~bad & (np.moveaxis(again, -1, 0) < FAINT)
+                z, usable = observed.noise_units(top, chi.shape[1])
+                counted = usable & (z - chi < FAINT)
                 small = counted & (np.abs(chi) < LARGE)
                 total += float(np.square(chi[small], dtype=np.float64).sum())
                 count += int(small.sum())
                 beyond += int(counted.sum()) - int(small.sum())
-                top += len(again)
-                write(residual if data.ndim == 3 else residual[0])
+                values = observed.to_data(np.moveaxis(np.where(usable, chi, np.nan), 0, -1), top, 1, sky=False)
+                top += chi.shape[1]
+                write(values if data.ndim == 3 else values[0])
 
             yield rows
             if count:

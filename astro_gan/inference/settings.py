@@ -31,6 +31,7 @@ class Settings:
         trust: write an interval of the error beside the output (`trust`).
         residual: write what a model for frames leaves unexplained beside its output.
         depth: bits of a picture's values, 8 or 16; None: the input's.
+        check: audit each output (`astro_gan.audit`) and write what was found beside it.
         format: 'png', 'jpg', 'tif' or 'fits'; None: the input's.
         tile: pixels of the input on a side of a tile; None: the default.
         overwrite: replace outputs that are there.
@@ -60,6 +61,7 @@ class Settings:
     blend: float | None = None
     trust: bool = False
     depth: int | None = None
+    check: bool = False
     format: str | None = None
     tile: int | None = None
     overwrite: bool = False

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 from scipy import ndimage, optimize, sparse
 from scipy.spatial import cKDTree
 
 from astro_gan.fidelity import find_sources
+from astro_gan.noise_units import REACHES, TYPICAL
 
 ASSUMED = 2.5  # pixels: where nothing tells
 _SEARCH = 2.5  # pixels: FWHM for which sources are looked for
 _BRIGHT = (30.0, 12.0)  # noise units: heights of sources that are fitted; the lower if there are too few
 _REACH = 12  # pixels around a source that are cut out
+_LIGHT = (0.05, 0.15)  # of the height: neighbours' heights together, of stars whose light is measured around them
 _ALONE = (10.0, 5.0)  # pixels to the next source of a tenth of the height or more; the smaller if there are too few
 _MOST = 100  # sources that are fitted
 _NARROWEST = 0.9  # pixels: what is narrower is a cosmic ray or a hot pixel
@@ -79,6 +81,68 @@ def _cutouts(parts: Sequence[tuple[np.ndarray, np.ndarray]], apart: float) -> li
     found.sort(key=lambda pair: -pair[0])
     bright = [cutout for height, cutout in found if height >= _BRIGHT[0]]
     return (bright if len(bright) >= _FEWEST else [cutout for _, cutout in found])[:_MOST]
+
+
+def concentration(parts: Iterable[tuple[np.ndarray, np.ndarray]], fwhm: float) -> tuple[float, float, str]:
+    """Share of a star's light within 3 FWHM that is within 1 FWHM, its standard error, and what it was taken from.
+
+    Args:
+        parts: see `width`.
+        fwhm: pixels.
+    """
+    parts = list(parts)
+    for lowest, most in zip(_BRIGHT, _LIGHT, strict=True):
+        found = sorted(_shares(parts, fwhm, lowest, most), reverse=True)[:_JOINT]
+        if len(found) >= 3:
+            break
+    else:
+        return TYPICAL, 0.1, 'assumed: too few stars are bright enough and alone'
+    values, errors = np.array([row[1:] for row in found]).T
+    middle = float(np.median(values))
+    weights = 1 / (np.square(errors) + 0.03**2)
+    weights *= np.abs(values - middle) < 3 * max(1.4826 * float(np.median(np.abs(values - middle))), 0.02)
+    value = float((weights * values).sum() / weights.sum())
+    error = max(math.sqrt(1 / weights.sum()), float(np.std(values[weights > 0])) / math.sqrt((weights > 0).sum()))
+    return value, error, f'{int((weights > 0).sum())} stars'
+
+
+def _shares(
+    parts: Sequence[tuple[np.ndarray, np.ndarray]], fwhm: float, lowest: float, most: float
+) -> Iterator[tuple[float, float, float]]:
+    """Height, share, and its error, of stars of such a height with at most so much light of others beside them."""
+    reach = math.ceil((REACHES[1] + 1) * fwhm) + 1
+    for z, unusable in parts:
+        if min(z.shape) <= 2 * reach:
+            continue
+        places, heights = find_sources(z, fwhm=max(fwhm, 1.2), threshold=5.0, mask=unusable)
+        tree = cKDTree(places)
+        for index in np.argsort(-heights)[:_MOST]:
+            inside = (places[index] > reach) & (places[index] < np.array(z.shape) - 1 - reach)
+            near = [i for i in tree.query_ball_point(places[index], (REACHES[1] + 1) * fwhm) if i != index]
+            if heights[index] >= lowest and inside.all() and heights[near].sum() < most * heights[index]:
+                share, error = _share(z, unusable, places[index], fwhm)
+                if math.isfinite(share):
+                    yield float(heights[index]), share, error
+
+
+def _share(z: np.ndarray, unusable: np.ndarray, place: np.ndarray, fwhm: float) -> tuple[float, float]:
+    """Of one star, with the error that the noise gives it; NaN where a pixel is missing."""
+    from photutils.aperture import CircularAperture
+
+    reach = math.ceil((REACHES[1] + 1) * fwhm) + 1
+    y, x = np.round(place).astype(int)
+    cut = (slice(y - reach, y + reach + 1), slice(x - reach, x + reach + 1))
+    values, (dy, dx) = z[cut], place - (y, x)
+    if unusable[cut].any():
+        return math.nan, math.nan
+    rows, columns = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    distance = np.hypot(rows - dy, columns - dx) / fwhm
+    around = values[(distance > REACHES[1]) & (distance < REACHES[1] + 1)]
+    values = values - float(np.median(around))
+    apertures = [CircularAperture((reach + dx, reach + dy), radius * fwhm) for radius in REACHES]
+    inner, outer = (float(aperture.do_photometry(values)[0][0]) for aperture in apertures)
+    error = math.sqrt(apertures[1].area * (1 + apertures[1].area / len(around)))
+    return (inner / outer, error / outer) if outer > 5 * error else (math.nan, math.nan)
 
 
 def fit_gaussian(cutout: np.ndarray) -> tuple[float, float, float, float, float] | None:

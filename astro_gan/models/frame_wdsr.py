@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from astro_gan.models.wdsr import WDSR
-from astro_gan.noise_units import CONDITIONS, from_network, to_network
+from astro_gan.noise_units import from_network, to_network
 
 
 class FrameWDSR(nn.Module):
-    """`[N, h, w, 1 + 2]`, see `noise_units.network_input` -> `[N, factor h, factor w, 1]`, compressed, float32.
+    """`[N, h, w, 1 + k]`, see `noise_units.network_input` -> `[N, factor h, factor w, 1]`, compressed, float32.
 
     A faint star is many pixels, none of which stands out. Therefore the network also sees the frame through Gaussian
     filters, in units of what they leave of white noise: in the one that is as wide as the star, the star is what it is
@@ -40,19 +40,19 @@ class FrameWDSR(nn.Module):
     @property
     def radius(self) -> float:
         """Pixels of the input around an output pixel that it depends on."""
-        return self._body(parent=None).radius + max(map(reach, self.scales), default=0)
+        return self._body(0, parent=None).radius + max(map(reach, self.scales), default=0)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         frame = from_network(x[..., :1])
         smooth = [to_network(gaussian(frame, sigma)) for sigma in self.scales]
-        return self._body(name='body')(jnp.concatenate([x, *smooth], -1), train=train)
+        return self._body(x.shape[-1] - 1, name='body')(jnp.concatenate([x, *smooth], -1), train=train)
 
-    def _body(self, **more: Any) -> WDSR:
+    def _body(self, conditions: int, **more: Any) -> WDSR:
         return WDSR(
             factor=self.factor,
             channels=1,
-            conditions=CONDITIONS + len(self.scales),
+            conditions=conditions + len(self.scales),
             features=self.features,
             blocks=self.blocks,
             variant=self.variant,

@@ -23,13 +23,18 @@ def correlate(noise: Array, correlation: Array) -> Array:
     return noise
 
 
-def grain(noise: Array, width: Array) -> Array:
+def grain(noise: Array, width: Array | float) -> Array:
     """White noise -> that of a photographic plate: smooth over a Gaussian of standard deviation `width`, pixels."""
     fy, fx = jnp.fft.fftfreq(noise.shape[0])[:, None], jnp.fft.rfftfreq(noise.shape[1])[None]
     transfer = jnp.exp(-2 * jnp.pi**2 * width**2 * (fy**2 + fx**2))
     smooth = jnp.fft.irfft2(jnp.fft.rfft2(noise) * transfer, noise.shape)
     full = jnp.concatenate([transfer, transfer[:, 1 : (noise.shape[1] + 1) // 2]], 1)
     return smooth / jnp.sqrt(jnp.square(full).mean())
+
+
+def grain_correlation(width: Array | float) -> Array:
+    """Of neighbouring pixels of `grain`."""
+    return jnp.exp(-1 / (4 * jnp.maximum(width, 0.1) ** 2))
 
 
 def cosmic_rays(key: Array, shape: tuple[int, ...], count: Array, *, most: int = 4) -> Array:
@@ -64,7 +69,15 @@ def saturate(light: Array, level: Array) -> Array:
 
 
 def expose(
-    key: Array, clean: Array, *, gain: Array, hits: Array, correlation: Array, level: Array, most_hits: int = 4
+    key: Array,
+    clean: Array,
+    *,
+    gain: Array,
+    hits: Array,
+    correlation: Array,
+    level: Array,
+    width: Array | float = 0.0,
+    most_hits: int = 4,
 ) -> Array:
     """A frame of the light `clean`: noise, cosmic rays, saturation.
 
@@ -75,9 +88,11 @@ def expose(
         hits: cosmic rays and hot pixels, as many of each, at most `most_hits`.
         correlation: of the noise of neighbouring pixels, 0 to 0.7.
         level: that a pixel can hold; infinity for no saturation.
+        width: of a plate's grain (see `grain`), in place of `correlation`; 0: no plate.
     """
     noise_key, hit_key = jax.random.split(key)
     white = jax.random.normal(noise_key, clean.shape) + cosmic_rays(hit_key, clean.shape, hits, most=most_hits)
-    noise = correlate(white, correlation) * jnp.sqrt(1 + jnp.maximum(clean, 0) / gain)
+    noise = jnp.where(width > 0, grain(white, width), correlate(white, correlation))
+    noise = noise * jnp.sqrt(1 + jnp.maximum(clean, 0) / gain)
     held = saturate(clean, level)
     return jnp.where(held >= level, held, held + noise)

@@ -8,6 +8,7 @@ A field is a dict, of arrays in noise units and numbers:
     clean       [h, w]          the input without noise, cosmic rays and saturation
     fwhm        of the input's PSF, pixels included, in pixels of the input
     correlation of the noise of neighbours
+    concentration of a star's light, see `noise_units.conditions`
     x, y, flux  [k]             the stars: pixels of the input, of pixel centres, from 0; those with flux 0 are none
 """
 
@@ -23,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from astro_gan.noise_units import network_input, to_network
+from astro_gan.noise_units import REACHES, TYPICAL, network_input, to_network
 from astro_gan.simulation import detector, psf, scenes
 
 Array = jax.Array
@@ -31,7 +32,10 @@ Field = dict[str, Array]
 
 OVERSAMPLING = 4  # fine pixels per pixel of the input on a side
 FWHM = (1.2, 6.0)  # pixels of the input
-CORRELATION = (0.0, 0.6)
+CORRELATION = (0.0, 0.6)  # of what resampling leaves
+GRAIN = (0.45, 1.6)  # standard deviation of a plate's grain, pixels of the input
+MOST_CORRELATION = float(detector.grain_correlation(GRAIN[1]))
+CONCENTRATION = (0.5, 0.95)
 PSF_RATIO = 0.6  # FWHM of the truth's PSF over that of the input's ...
 LEAST_FWHM = 2.0  # ... and at least so many pixels of the output
 MOST_DENSITY = 0.25  # stars per pixel of the input
@@ -153,6 +157,19 @@ def _random_diffuse(key: Array, size: int) -> Array:
     return level * (light - _uniform(keys[5], 0, 1) * light.min()) / OVERSAMPLING**2
 
 
+def _random_arc(key: Array, size: int) -> Array:
+    """In two tenths of the fields an arc or a ring, 1 to 100 noise units on its ridge, on the fine grid.
+
+    A network that knows only points and smooth light makes a chain of stars of a faint thin line.
+    """
+    keys = jax.random.split(key, 8)
+    level = jnp.where(_uniform(keys[0], 0, 1) < 0.8, 0, _log_uniform(keys[1], 1, 100))
+    x, y = _uniform(keys[2], 0, size, (2,))
+    radius, width = _log_uniform(keys[3], 3, 20) * OVERSAMPLING, _log_uniform(keys[4], 0.3, 3) * OVERSAMPLING
+    ratio, angle, length = _uniform(keys[5], 0.6, 1), _uniform(keys[6], 0, 2 * jnp.pi), _uniform(keys[7], 0, 8)
+    return level * scenes.arc(x, y, radius, width, ratio, angle, length, size) / OVERSAMPLING**2
+
+
 def _plane(tilt: Array, size: int, pixels: int) -> Array:
     """A sky that rises by `tilt` `[2]` over the field and is off by `tilt[2]`, on `pixels` pixels a side."""
     at = (jnp.arange(pixels) + 0.5) / pixels - 0.5
@@ -164,11 +181,14 @@ def random_field(key: Array, *, size: int, factor: int) -> Field:
     keys = jax.random.split(key, 24)
     fine, most = size * OVERSAMPLING, round(MOST_DENSITY * size**2)
     transfer = random_psf(keys[0], fine)
-    fwhm = psf.measured_fwhm(transfer * psf.pixel(OVERSAMPLING, fine), fine) / OVERSAMPLING
+    seen = transfer * psf.pixel(OVERSAMPLING, fine)
+    fwhm = psf.measured_fwhm(seen, fine) / OVERSAMPLING
+    concentration = psf.concentration(seen, fwhm * OVERSAMPLING, fine, radii=REACHES)
     x, y, flux = random_stars(keys[1], most, size, fwhm)
     centre = (OVERSAMPLING - 1) / 2
     light = scenes.points(x * OVERSAMPLING + centre, y * OVERSAMPLING + centre, flux, fine)
     light = light + _random_galaxies(keys[2], fine) + _random_diffuse(keys[3], fine)
+    light = light + _random_arc(keys[18], fine)
     clean, truth, fwhm = observe(light, transfer, factor=factor)
     # The sky was subtracted, but not quite; it is no part of the scene, and input and truth have the same.
     tilt = 0.3 * jax.random.normal(keys[4], (3,))
@@ -178,9 +198,10 @@ def random_field(key: Array, *, size: int, factor: int) -> Field:
     correlation = jnp.where(_uniform(keys[12], 0, 1) < 0.5, 0, _uniform(keys[13], *CORRELATION))
     # Rare: where stars are sharp, a network that meets many of them takes bright stars for more.
     hits = jnp.where(_uniform(keys[9], 0, 1) < 0.1, jax.random.randint(keys[10], (), 1, 3), 0)
-    frame = detector.expose(
-        keys[8], clean, gain=_log_uniform(keys[7], 3, 300), hits=hits, correlation=correlation, level=some
-    )
+    grain = jnp.where(_uniform(keys[16], 0, 1) < 0.1, _uniform(keys[17], *GRAIN), 0)
+    correlation = jnp.where(grain > 0, detector.grain_correlation(grain), correlation)
+    gain = _log_uniform(keys[7], 3, 300)
+    frame = detector.expose(keys[8], clean, gain=gain, hits=hits, correlation=correlation, level=some, width=grain)
     truth = jnp.minimum(truth, some)
     # A dead column, filled from both sides as the product does it.
     dead = jax.random.randint(keys[14], (), 0, size)
@@ -192,6 +213,7 @@ def random_field(key: Array, *, size: int, factor: int) -> Field:
         'clean': clean,
         'fwhm': fwhm,
         'correlation': correlation,
+        'concentration': concentration,
         'x': x,
         'y': y,
         'flux': flux,
@@ -206,12 +228,16 @@ def make_batch(keys: Array, size: int, factor: int) -> dict[str, Array]:
     """
 
     def one(key: Array) -> tuple[Array, Array]:
-        own, *more = jax.random.split(key, 4)
+        own, *more = jax.random.split(key, 6)
         field = random_field(own, size=size, factor=factor)
         scale = jnp.exp(0.04 * jax.random.normal(more[0]))
         fwhm = field['fwhm'] * jnp.exp(0.05 * jax.random.normal(more[1]))
         correlation = jnp.maximum(field['correlation'] + 0.02 * jax.random.normal(more[2]), 0)
-        return network_input(scale * field['input'], fwhm, correlation), to_network(scale * field['truth'])[..., None]
+        near = field['concentration'] + 0.02 * jax.random.normal(more[3])
+        near = jnp.where(_uniform(more[4], 0, 1) < 0.1, TYPICAL, jnp.clip(near, *CONCENTRATION))  # not known
+        return network_input(scale * field['input'], fwhm, correlation, near), to_network(scale * field['truth'])[
+            ..., None
+        ]
 
     input, target = jax.vmap(one)(keys)
     return {'input': input, 'target': target}

@@ -141,6 +141,16 @@ def measured_fwhm(transfer: Array, size: int, *, reach: int = 32, finer: int = 4
     return jnp.sqrt((picture > picture.max() / 2).sum() * 4 / jnp.pi) / finer
 
 
+def concentration(transfer: Array, fwhm: Array, size: int, *, radii: tuple[float, float]) -> Array:
+    """Share of the light within the larger of two radii (in units of `fwhm`) that the smaller one holds."""
+    picture = jnp.fft.irfft2(transfer, (size, size))
+    distance = wrapped(size, jnp.zeros(()))
+    distance = jnp.hypot(distance[:, None], distance[None])
+    # A fine pixel at the rim counts by its part that is inside, so that the share has no steps.
+    inner, outer = ((picture * jnp.clip(radius * fwhm - distance + 0.5, 0, 1)).sum() for radius in radii)
+    return inner / outer
+
+
 def enlarged(transfer: Array, old: int, new: int) -> Array:
     """The same PSF on a larger grid, 0 beyond the old one."""
     picture = jnp.fft.fftshift(jnp.fft.irfft2(transfer, (old, old)))

@@ -58,6 +58,22 @@ def sersic(
     return jnp.sum(profile * (flux / profile.sum((1, 2)))[:, None, None], 0)
 
 
+def arc(x: Array, y: Array, radius: Array, width: Array, ratio: Array, angle: Array, length: Array, size: int) -> Array:
+    """A part of a ring, as lenses, shells and bubbles show them; 1 on its ridge, numbers throughout.
+
+    Args:
+        x, y: centre of the ring.
+        radius, width: of the ring; the width is a standard deviation.
+        ratio: of the ring's axes.
+        angle: of the arc's middle, radians from x to y.
+        length: 0 a whole ring, 10 a short piece: exp(length (cos - 1)) of the angle from the middle.
+        size: of the grid.
+    """
+    dx, dy = wrapped(size, x)[None, :], wrapped(size, y)[:, None]
+    distance = jnp.hypot(dx, dy / ratio) - radius
+    return jnp.exp(-0.5 * (distance / width) ** 2 + length * (jnp.cos(jnp.arctan2(dy, dx) - angle) - 1))
+
+
 def diffuse(key: Array, slope: Array, contrast: Array, size: int) -> Array:
     """Nebulosity: exp(contrast g), g a Gaussian random field of variance 1 with a power spectrum k^-slope; mean 1."""
     white = jnp.fft.rfft2(jax.random.normal(key, (size, size)))

@@ -134,3 +134,15 @@ def test_nebulae_have_the_mean_and_the_slope_asked_for():
     power = np.abs(np.fft.rfft2(np.log(light))) ** 2
     low, high = power[4:8, 4:8].mean(), power[16:32, 16:32].mean()
     assert np.log2(low / high) / np.log2(24 / 5.9) == pytest.approx(3, abs=0.5)
+
+
+def test_arcs_lie_on_their_ring():
+    """1 on the ridge in the middle of the arc, a Gaussian across it, and fainter along it as said."""
+    place = [jnp.asarray(value) for value in (96.0, 90.0)]
+    numbers = [jnp.asarray(value) for value in (30.0, 3.0, 1.0, 0.0, 2.0)]
+    picture = np.asarray(scenes.arc(*place, *numbers, SIZE))
+    assert picture[90, 126] == pytest.approx(1)
+    assert picture[90, 129] == pytest.approx(np.exp(-0.5))
+    assert picture[120, 96] == pytest.approx(np.exp(-2), rel=1e-3)
+    assert picture[90, 66] == pytest.approx(np.exp(-4), rel=1e-3)
+    assert picture[90, 96] < 1e-6
