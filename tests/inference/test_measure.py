@@ -135,3 +135,15 @@ def test_real_frames(real_data, name, hdu, noise, correlation):
     found = measure(frame.data, frame.bad)
     assert found.noise_level.value == pytest.approx(noise, rel=0.05)
     assert found.correlation.value == pytest.approx(correlation, abs=0.05)
+
+
+def test_a_correlation_that_is_known_takes_the_place_of_the_measured():
+    """The noise follows from it: of differences of neighbours, variance 1 - correlation."""
+    data, _, _ = skies.field(3, correlation=0.4)
+    found = measure(data, correlation=0.4)
+    assert found.correlation.value == 0.4
+    assert found.correlation.source == 'as given'
+    assert not found.grain
+    assert found.noise_level.value == pytest.approx(2.0, rel=0.05)
+    white = measure(data, correlation=0.0)
+    assert white.noise_level.value == pytest.approx(2.0 * 0.6**0.5, rel=0.05)

@@ -1,0 +1,196 @@
+"""One grid of pixels for several frames: whole shifts where they share it already, interpolation where they do not."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+from astropy.wcs import WCS, FITSFixedWarning, Sip
+from astropy.wcs.utils import pixel_to_pixel, proj_plane_pixel_area
+from scipy import ndimage
+
+from astro_gan.errors import UserError
+from astro_gan.files.frame import Frame
+from astro_gan.files.paths import printable
+
+SAME = 1e-3  # pixels: two grids that differ by less are one
+_MARGIN = 16  # pixels around a window: the cubic spline forgets what is farther off (0.27^16 = 1e-9)
+_POINTS = 33  # along a side, where the outline of one grid is looked up in another
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grid:
+    """The pixels of an output: its coordinates and its shape `(H, W)`."""
+
+    wcs: WCS
+    shape: tuple[int, int]
+
+    def header(self) -> fits.Header:
+        """The coordinates as cards, distortion (SIP) included."""
+        with _quiet():
+            return self.wcs.to_header(relax=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', AstropyWarning)
+        warnings.simplefilter('ignore', FITSFixedWarning)
+        yield
+
+
+def celestial(header: fits.Header, path: str) -> WCS:
+    """The coordinates on the sky that a frame's header has.
+
+    Raises:
+        UserError: it has none, or they need tables of another extension; one line.
+    """
+    with _quiet():
+        try:
+            wcs = WCS(header, naxis=2)
+        except Exception as error:  # wcslib has many ways to say that a header is none
+            reason = ' '.join(str(error).split())[:120]
+            raise UserError(f'{printable(path)}: its coordinates (WCS) cannot be read: {reason}') from None
+    if not wcs.has_celestial:
+        raise UserError(f'{printable(path)}: has no coordinates on the sky (WCS), so its place is not known')
+    return wcs
+
+
+def shift(wcs: WCS, shape: Sequence[int], other: WCS) -> tuple[int, int] | None:
+    """By how many whole pixels, (rows, columns), `wcs` lies in `other`; None if the two are not one grid."""
+    height, width = shape[-2:]
+    y, x = (at.ravel() for at in np.meshgrid(np.linspace(0, height - 1, 9), np.linspace(0, width - 1, 9)))
+    there_x, there_y = _looked_up(wcs, other, x, y)
+    moved = there_y - y, there_x - x
+    whole = [round(float(d.mean())) if np.isfinite(d).all() else 0 for d in moved]
+    same = all(np.abs(d - n).max() < SAME for d, n in zip(moved, whole, strict=True))  # False for NaN
+    return (whole[0], whole[1]) if same else None
+
+
+def find_grid(wcss: Sequence[WCS], shapes: Sequence[Sequence[int]]) -> tuple[Grid, list[tuple[int, int] | None]]:
+    """The grid that holds all frames, and where each lies in it: (row, column) of its first pixel, None: nowhere whole.
+
+    Frames on one grid keep it; otherwise it is a tangential one with north up and the finest of their pixels.
+    """
+    shifts = [shift(wcs, shape, wcss[0]) for wcs, shape in zip(wcss, shapes, strict=True)]
+    if all(found is not None for found in shifts):
+        whole = [found for found in shifts if found is not None]
+        top, left = (min(found[axis] for found in whole) for axis in (0, 1))
+        ends = [(y + shape[-2], x + shape[-1]) for (y, x), shape in zip(whole, shapes, strict=True)]
+        size = (max(end[0] for end in ends) - top, max(end[1] for end in ends) - left)
+        return Grid(moved(wcss[0], top, left), size), [(y - top, x - left) for y, x in whole]
+    from reproject.mosaicking import find_optimal_celestial_wcs
+
+    with _quiet():
+        wcs, shape = find_optimal_celestial_wcs(
+            [(tuple(shape[-2:]), wcs) for wcs, shape in zip(wcss, shapes, strict=True)]
+        )
+    return Grid(wcs, (int(shape[0]), int(shape[1]))), [None] * len(wcss)
+
+
+def moved(wcs: WCS, top: int, left: int) -> WCS:
+    """The coordinates of the same grid counted from another pixel, which may lie outside."""
+    result = wcs.deepcopy()
+    result.wcs.crpix = wcs.wcs.crpix - np.array([left, top])
+    if wcs.sip is not None:
+        sip = wcs.sip
+        result.sip = Sip(sip.a, sip.b, sip.ap, sip.bp, sip.crpix - np.array([left, top]))
+    result.pixel_shape = None
+    return result
+
+
+def pixel_area(wcs: WCS) -> float:
+    """Of a pixel on the sky, square arc seconds."""
+    return float(proj_plane_pixel_area(wcs.celestial)) * 3600**2
+
+
+def outline(wcs: WCS, shape: Sequence[int], other: WCS, limits: Sequence[int]) -> tuple[int, int, int, int] | None:
+    """The box (top, bottom, left, right) in `other`, within `limits` `(H, W)`, of `shape` in `wcs`; None: nothing."""
+    height, width = shape[-2:]
+    along = np.linspace(-0.5, 0.5, _POINTS)
+    x, y = along * width + (width - 1) / 2, along * height + (height - 1) / 2
+    low, high = np.full(_POINTS, -0.5), np.ones(_POINTS)
+    xs = np.concatenate([x, x, low, (width - 0.5) * high])
+    ys = np.concatenate([low, (height - 0.5) * high, y, y])
+    there = _looked_up(wcs, other, xs, ys)
+    if not any(np.isfinite(at).any() for at in there):
+        return None
+    box = []
+    for at, most in zip(reversed(there), limits[-2:], strict=True):
+        first, last = math.floor(np.nanmin(at)) - 1, math.ceil(np.nanmax(at)) + 2
+        box += [min(max(first, 0), most), min(max(last, 0), most)]
+    return None if box[0] >= box[1] or box[2] >= box[3] else (box[0], box[1], box[2], box[3])
+
+
+def _looked_up(wcs: WCS, other: WCS, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels of `wcs` as pixels of `other`; NaN where there are none."""
+    with _quiet(), np.errstate(invalid='ignore'):
+        try:
+            there_x, there_y = pixel_to_pixel(wcs, other, x, y)
+        except Exception as error:
+            if type(error).__name__ != 'NoConvergence':  # the distortion's inverse, far outside of its frame
+                raise
+            there_x = there_y = np.full(len(x), np.nan)
+    return np.asarray(there_x, float), np.asarray(there_y, float)
+
+
+def interpolated(
+    frame: Frame, weight: Callable[[slice, slice], np.ndarray], wcs: WCS, grid: Grid, box: tuple[int, int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A frame on the pixels of a box (top, bottom, left, right) of another grid.
+
+    Values by cubic splines, which keep a star as narrow as it is; a pixel that borders on a missing one is missing.
+
+    Args:
+        weight: gives those of a window of the frame, `[h, w]`, by its rows and columns.
+
+    Returns:
+        float32 `[planes, h, w]`, NaN where there is none, and float64 weights `[h, w]`.
+    """
+    from reproject import reproject_interp
+
+    top, bottom, left, right = box
+    shape = (bottom - top, right - left)
+    values, weights = np.full((frame.planes, *shape), np.nan, np.float32), np.zeros(shape)
+    target = moved(grid.wcs, top, left)
+    seen = outline(target, shape, wcs, (frame.height, frame.width))
+    if seen is None:
+        return values, weights
+    rows, columns = (
+        slice(max(0, first - _MARGIN), last + _MARGIN) for first, last in ((seen[0], seen[1]), (seen[2], seen[3]))
+    )
+    data, valid = window(frame, rows, columns)
+    if not valid.any():
+        return values, weights
+    own = moved(wcs, rows.start, columns.start)
+    if not valid.all():
+        nearest = ndimage.distance_transform_edt(~valid, return_distances=False, return_indices=True)
+        data = data[:, nearest[0], nearest[1]]
+    more: dict[str, Any] = {'shape_out': shape, 'roundtrip_coords': False, 'return_footprint': False}
+    with _quiet():
+        found = reproject_interp((data.astype(np.float64), own), target, order='bicubic', **more)
+        flags = reproject_interp(
+            (np.stack([valid.astype(np.float64), weight(rows, columns)]), own), target, order='bilinear', **more
+        )
+    whole = np.nan_to_num(flags[0]) > 1 - 1e-6
+    values[:, whole] = found[:, whole]
+    weights[whole] = flags[1][whole]
+    return values, weights
+
+
+def window(frame: Frame, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+    """A window's values, float32 `[planes, h, w]`, and which pixels have one, bool `[h, w]`."""
+    with np.errstate(over='ignore', invalid='ignore'):
+        data = np.asarray(frame.data[..., rows, columns], np.float32)
+    data = data.reshape(frame.planes, *data.shape[-2:])
+    valid = np.asarray(np.isfinite(data).all(0))
+    if frame.bad is not None:
+        valid &= ~frame.bad[rows, columns]
+    return data, valid
