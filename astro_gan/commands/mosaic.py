@@ -39,6 +39,38 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
     add('--hdu', metavar='N|NAME', help='the extension; default: the science image')
     add('--overwrite', action='store_true', help='replace a mosaic that is there')
     add('--max-megapixels', type=_whole, default=1000, metavar='N', help='refuse a larger mosaic (default: 1000)')
+    text = 'three bands, FITS frames, to a colour picture'
+    parser = subparsers.add_parser(
+        'compose',
+        help=text,
+        description=f'{text}, aligned by their coordinates on the pixels of the first (Lupton et al. 2004).',
+    )
+    parser.set_defaults(run=run_compose)
+    add = parser.add_argument
+    for band in ('RED', 'GREEN', 'BLUE'):
+        add(band.lower(), type=commands.expanded, metavar=f'{band}.fits')
+    add('-o', '--out', required=True, type=commands.expanded, metavar='OUT', help='.png, .tif, .jpg or .fits')
+    add(
+        '--scales',
+        nargs=3,
+        type=_positive,
+        metavar='X',
+        help='factors on red, green and blue; default: so that bright pixels are white on the whole',
+    )
+    add('--stretch', type=_positive, default=50.0, metavar='X', help='in units of the noise; larger is darker (50)')
+    add('--softening', type=_positive, default=8.0, metavar='X', help='larger shows more of the bright parts (8)')
+    add('--hdu', metavar='N|NAME', help='the extension; default: the science image')
+    add('--overwrite', action='store_true', help='replace a picture that is there')
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float('inf'):
+        raise argparse.ArgumentTypeError(f'{text} is no number above 0')
+    return value
 
 
 def _whole(text: str) -> int:
@@ -73,4 +105,25 @@ def run(arguments: argparse.Namespace) -> int:
     for facts, line in zip(made['inputs'], lines, strict=True):
         commands.say(f'{printable(facts["file"])}: {line}')
     commands.say(f'{printable(target)}, {printable(preview_path(target).name)}: {len(made["inputs"])} frames')
+    return 0
+
+
+def run_compose(arguments: argparse.Namespace) -> int:
+    """Compose the picture."""
+    from pathlib import Path
+
+    from astro_gan.files.paths import printable
+    from astro_gan.mosaic.compose import compose
+
+    target = Path(arguments.out)
+    height, width = compose(
+        (arguments.red, arguments.green, arguments.blue),
+        target,
+        scales=arguments.scales,
+        stretch=arguments.stretch,
+        softening=arguments.softening,
+        hdu=arguments.hdu,
+        overwrite=arguments.overwrite,
+    )
+    commands.say(f'{printable(target)}: {width}x{height} pixels')
     return 0

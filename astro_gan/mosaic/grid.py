@@ -16,12 +16,14 @@ from astropy.wcs import WCS, FITSFixedWarning, Sip
 from astropy.wcs.utils import pixel_to_pixel, proj_plane_pixel_area
 from scipy import ndimage
 
+from astro_gan import extras
 from astro_gan.errors import UserError
 from astro_gan.files.frame import Frame
 from astro_gan.files.paths import printable
 
 SAME = 1e-3  # pixels: two grids that differ by less are one
 _MARGIN = 16  # pixels around a window: the cubic spline forgets what is farther off (0.27^16 = 1e-9)
+_LEAST_OVERLAP = 0.01  # of a frame's pixels
 _POINTS = 33  # along a side, where the outline of one grid is looked up in another
 
 
@@ -52,15 +54,19 @@ def celestial(header: fits.Header, path: str) -> WCS:
     Raises:
         UserError: it has none, or they need tables of another extension; one line.
     """
-    with _quiet():
-        try:
-            wcs = WCS(header, naxis=2)
-        except Exception as error:  # wcslib has many ways to say that a header is none
-            reason = ' '.join(str(error).split())[:120]
-            raise UserError(f'{printable(path)}: its coordinates (WCS) cannot be read: {reason}') from None
+    wcs = _read(header, printable(path))
     if not wcs.has_celestial:
         raise UserError(f'{printable(path)}: has no coordinates on the sky (WCS), so its place is not known')
     return wcs
+
+
+def _read(header: fits.Header, where: str) -> WCS:
+    with _quiet():
+        try:
+            return WCS(header, naxis=2)
+        except Exception as error:  # wcslib has many ways to say that a header is none
+            reason = ' '.join(str(error).split())[:120]
+            raise UserError(f'{where}: its coordinates (WCS) cannot be read: {reason}') from None
 
 
 def shift(wcs: WCS, shape: Sequence[int], other: WCS) -> tuple[int, int] | None:
@@ -163,9 +169,8 @@ def interpolated(
     seen = outline(target, shape, wcs, (frame.height, frame.width))
     if seen is None:
         return values, weights
-    rows, columns = (
-        slice(max(0, first - _MARGIN), last + _MARGIN) for first, last in ((seen[0], seen[1]), (seen[2], seen[3]))
-    )
+    rows = slice(max(0, seen[0] - _MARGIN), min(frame.height, seen[1] + _MARGIN))
+    columns = slice(max(0, seen[2] - _MARGIN), min(frame.width, seen[3] + _MARGIN))
     data, valid = window(frame, rows, columns)
     if not valid.any():
         return values, weights
@@ -183,6 +188,48 @@ def interpolated(
     values[:, whole] = found[:, whole]
     weights[whole] = flags[1][whole]
     return values, weights
+
+
+def onto(frame: Frame, header: fits.Header, shape: tuple[int, int], where: str) -> np.ndarray:
+    """A frame of one plane on the pixels of another, by coordinates: float64 `shape`, NaN where it has none.
+
+    Args:
+        header, shape: of the other frame.
+        where: what a message begins with: the frame's name.
+
+    Raises:
+        UserError: another size without coordinates, or another part of the sky; one line.
+    """
+    wcss = [_read(own, where) for own in (header, frame.header)]
+    size = (frame.height, frame.width)
+    if not all(wcs.has_celestial for wcs in wcss):
+        if size != shape:
+            raise UserError(
+                f'{where}: {size[1]}x{size[0]} pixels, the image has {shape[1]}x{shape[0]}, and no coordinates (WCS) '
+                'say how they fit'
+            )
+        corner: tuple[int, int] | None = (0, 0)
+    else:
+        corner = shift(wcss[1], size, wcss[0])
+    result = np.full(shape, np.nan)
+    if corner is not None:
+        top, left = corner
+        rows, columns = slice(max(0, top), max(0, top + size[0])), slice(max(0, left), max(0, left + size[1]))
+        target = result[rows, columns]
+        own = slice(max(0, -top), max(0, -top) + target.shape[0]), slice(max(0, -left), max(0, -left) + target.shape[1])
+        data, valid = window(frame, *own)
+        target[:] = np.where(valid, data[0], np.nan)
+    else:
+        extras.need('aligning frames', 'reproject')
+
+        def ones(rows: slice, columns: slice) -> np.ndarray:
+            return np.ones((rows.stop - rows.start, columns.stop - columns.start))
+
+        values, _ = interpolated(frame, ones, wcss[1], Grid(wcss[0], shape), (0, shape[0], 0, shape[1]))
+        result[:] = values[0]
+    if np.isfinite(result).mean() < _LEAST_OVERLAP:
+        raise UserError(f'{where}: shows another part of the sky than the image')
+    return result
 
 
 def window(frame: Frame, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
