@@ -8,6 +8,7 @@ from astro_gan.errors import UserError
 
 _BROUGHT_BY = {
     'align': ('reproject',),
+    'demo': ('gradio',),
     'data': ('imagehash', 'pyvo', 'requests', 'skimage', 'tensorflow', 'tensorflow_datasets', 'urllib3'),
     'train': ('clu', 'dm_pix', 'huggingface_hub', 'matplotlib', 'ml_collections'),
     'onnx': ('onnx', 'onnxruntime'),

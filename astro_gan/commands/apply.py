@@ -159,17 +159,18 @@ def _add_frame_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Apply the models; 1 if a file failed, or if standard output took nothing."""
+def prepare(arguments: argparse.Namespace, log: Callable[[str], Any]) -> tuple[Any, Any, list[Any], Any]:
+    """What the command line asks for: the model, the one for frames or None, the jobs and the settings.
+
+    Raises:
+        UserError: options or files that cannot be; one line.
+    """
     from pathlib import Path
 
-    from astro_gan.errors import UserError
-    from astro_gan.files.paths import printable
     from astro_gan.inference import files
     from astro_gan.inference.choose import choose_frame_model, choose_model
     from astro_gan.inference.jobs import find_jobs
 
-    use_compilation_cache()
     given = vars(arguments)
     settings = files.Settings(
         allow_color=given.get('allow_color', False),
@@ -188,12 +189,23 @@ def run(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         maximum_pixels=arguments.max_megapixels * 10**6,
     )
-    out = Path(arguments.out)
-    jobs = find_jobs(arguments.inputs, out, arguments.format, log=_note)
-    variants = given.get('variants')
+    jobs = find_jobs(arguments.inputs, Path(arguments.out), arguments.format, log=log)
     settings = dataclasses.replace(settings, guides=guides.options(arguments, jobs))
     chosen = (arguments.command, arguments.model, given.get('factor'))
-    model, frame_model = choose_model(*chosen), choose_frame_model(*chosen)
+    return choose_model(*chosen), choose_frame_model(*chosen), jobs, settings
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Apply the models; 1 if a file failed, or if standard output took nothing."""
+    from pathlib import Path
+
+    from astro_gan.errors import UserError
+    from astro_gan.files.paths import printable
+    from astro_gan.inference import files
+
+    use_compilation_cache()
+    model, frame_model, jobs, settings = prepare(arguments, _note)
+    out, variants = Path(arguments.out), vars(arguments).get('variants')
     if out.exists() and not out.is_dir():
         raise UserError(f'{printable(out)}: is a file; -o names a folder')
     out.mkdir(parents=True, exist_ok=True)
