@@ -15,25 +15,14 @@ from astro_gan.mosaic.tiles import Tile
 _SAMPLE = 1_000_000  # pixels of the grid that tell noise and background
 _LEAST_OVERLAP = 50  # samples: fewer tell nothing of two backgrounds
 _INNER = 1e-3  # of the weight: samples that are no rim
-BAND_VALUES = 1 << 22
+BAND_VALUES = 1 << 20  # of the mosaic at a time
 
 
 def sampled(tiles: Sequence[Tile], grid: Grid) -> tuple[int, list[np.ndarray], list[np.ndarray]]:
     """Values of every tile on a coarser grid: its step, and for each tile values `[planes, h, w]`, weights `[h, w]`."""
     step = max(1, math.ceil(math.sqrt(grid.shape[0] * grid.shape[1] / _SAMPLE)))
-    values, weights = [], []
-    for tile in tiles:
-        top, bottom, left, right = tile.box
-        columns = slice(-left % step, right - left, step)
-        rows = range(top + -top % step, bottom, step)
-        # Of neighbouring rows all at once: a window costs more than its rows.
-        found = (
-            [tile.rows(grid, top, bottom)] if step == 1 and bottom > top else [tile.rows(grid, r, r + 1) for r in rows]
-        )
-        empty = np.zeros((tile.frame.planes, 0, max(0, right - left)), np.float32)
-        values.append(np.concatenate([empty, *(part for part, _ in found)], axis=1)[..., columns])
-        weights.append(np.concatenate([empty[0], *(part for _, part in found)], axis=0)[..., columns])
-    return step, values, weights
+    found = [tile.samples(grid, step) for tile in tiles]
+    return step, [values for values, _ in found], [weights for _, weights in found]
 
 
 def noises(values: Sequence[np.ndarray]) -> np.ndarray:

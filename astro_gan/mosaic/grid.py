@@ -73,7 +73,7 @@ def shift(wcs: WCS, shape: Sequence[int], other: WCS) -> tuple[int, int] | None:
     """By how many whole pixels, (rows, columns), `wcs` lies in `other`; None if the two are not one grid."""
     height, width = shape[-2:]
     y, x = (at.ravel() for at in np.meshgrid(np.linspace(0, height - 1, 9), np.linspace(0, width - 1, 9)))
-    there_x, there_y = _looked_up(wcs, other, x, y)
+    there_x, there_y = looked_up(wcs, other, x, y)
     moved = there_y - y, there_x - x
     whole = [round(float(d.mean())) if np.isfinite(d).all() else 0 for d in moved]
     same = all(np.abs(d - n).max() < SAME for d, n in zip(moved, whole, strict=True))  # False for NaN
@@ -125,7 +125,7 @@ def outline(wcs: WCS, shape: Sequence[int], other: WCS, limits: Sequence[int]) -
     low, high = np.full(_POINTS, -0.5), np.ones(_POINTS)
     xs = np.concatenate([x, x, low, (width - 0.5) * high])
     ys = np.concatenate([low, (height - 0.5) * high, y, y])
-    there = _looked_up(wcs, other, xs, ys)
+    there = looked_up(wcs, other, xs, ys)
     if not any(np.isfinite(at).any() for at in there):
         return None
     box = []
@@ -135,7 +135,7 @@ def outline(wcs: WCS, shape: Sequence[int], other: WCS, limits: Sequence[int]) -
     return None if box[0] >= box[1] or box[2] >= box[3] else (box[0], box[1], box[2], box[3])
 
 
-def _looked_up(wcs: WCS, other: WCS, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def looked_up(wcs: WCS, other: WCS, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pixels of `wcs` as pixels of `other`; NaN where there are none."""
     with _quiet(), np.errstate(invalid='ignore'):
         try:
@@ -148,14 +148,18 @@ def _looked_up(wcs: WCS, other: WCS, x: np.ndarray, y: np.ndarray) -> tuple[np.n
 
 
 def interpolated(
-    frame: Frame, weight: Callable[[slice, slice], np.ndarray], wcs: WCS, grid: Grid, box: tuple[int, int, int, int]
+    frame: Frame,
+    weight: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    wcs: WCS,
+    grid: Grid,
+    box: tuple[int, int, int, int],
 ) -> tuple[np.ndarray, np.ndarray]:
     """A frame on the pixels of a box (top, bottom, left, right) of another grid.
 
     Values by cubic splines, which keep a star as narrow as it is; a pixel that borders on a missing one is missing.
 
     Args:
-        weight: gives those of a window of the frame, `[h, w]`, by its rows and columns.
+        weight: gives those of the frame's pixels, by rows and columns that broadcast.
 
     Returns:
         float32 `[planes, h, w]`, NaN where there is none, and float64 weights `[h, w]`.
@@ -171,7 +175,7 @@ def interpolated(
         return values, weights
     rows = slice(max(0, seen[0] - _MARGIN), min(frame.height, seen[1] + _MARGIN))
     columns = slice(max(0, seen[2] - _MARGIN), min(frame.width, seen[3] + _MARGIN))
-    data, valid = window(frame, rows, columns)
+    data, valid = pixels(frame, rows, columns)
     if not valid.any():
         return values, weights
     own = moved(wcs, rows.start, columns.start)
@@ -182,7 +186,10 @@ def interpolated(
     with _quiet():
         found = reproject_interp((data.astype(np.float64), own), target, order='bicubic', **more)
         flags = reproject_interp(
-            (np.stack([valid.astype(np.float64), weight(rows, columns)]), own), target, order='bilinear', **more
+            (np.stack([valid.astype(np.float64), weight(*np.ogrid[rows, columns])]), own),
+            target,
+            order='bilinear',
+            **more,
         )
     whole = np.nan_to_num(flags[0]) > 1 - 1e-6
     values[:, whole] = found[:, whole]
@@ -217,26 +224,26 @@ def onto(frame: Frame, header: fits.Header, shape: tuple[int, int], where: str) 
         rows, columns = slice(max(0, top), max(0, top + size[0])), slice(max(0, left), max(0, left + size[1]))
         target = result[rows, columns]
         own = slice(max(0, -top), max(0, -top) + target.shape[0]), slice(max(0, -left), max(0, -left) + target.shape[1])
-        data, valid = window(frame, *own)
+        data, valid = pixels(frame, *own)
         target[:] = np.where(valid, data[0], np.nan)
     else:
         extras.need('aligning frames', 'reproject')
 
-        def ones(rows: slice, columns: slice) -> np.ndarray:
-            return np.ones((rows.stop - rows.start, columns.stop - columns.start))
+        def one(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+            return np.ones(np.broadcast_shapes(y.shape, x.shape))
 
-        values, _ = interpolated(frame, ones, wcss[1], Grid(wcss[0], shape), (0, shape[0], 0, shape[1]))
+        values, _ = interpolated(frame, one, wcss[1], Grid(wcss[0], shape), (0, shape[0], 0, shape[1]))
         result[:] = values[0]
     if np.isfinite(result).mean() < _LEAST_OVERLAP:
         raise UserError(f'{where}: shows another part of the sky than the image')
     return result
 
 
-def window(frame: Frame, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-    """A window's values, float32 `[planes, h, w]`, and which pixels have one, bool `[h, w]`."""
+def pixels(frame: Frame, rows: Any, columns: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Values of pixels, slices of rows and columns or two arrays `[n]`: float32 `[planes, ...]`, and which have one."""
     with np.errstate(over='ignore', invalid='ignore'):
         data = np.asarray(frame.data[..., rows, columns], np.float32)
-    data = data.reshape(frame.planes, *data.shape[-2:])
+    data = data.reshape(frame.planes, *data.shape[frame.data.ndim - 2 :])
     valid = np.asarray(np.isfinite(data).all(0))
     if frame.bad is not None:
         valid &= ~frame.bad[rows, columns]

@@ -16,10 +16,11 @@ from astro_gan.files.fits import read_frame
 from astro_gan.files.frame import Frame
 from astro_gan.files.paths import printable
 from astro_gan.files.stretch import valid_sample
-from astro_gan.mosaic.grid import Grid, celestial, interpolated, outline, pixel_area, window
+from astro_gan.mosaic.grid import Grid, celestial, interpolated, looked_up, outline, pixel_area, pixels
 
 RIM = 24  # pixels of a frame before it was enhanced: networks see 17 to 20 pixels far, and at the rim less of the sky
 _LEAST = 1e-9  # of the full weight: a rim counts where there is nothing else
+_PART = 1024  # columns that are interpolated at a time
 _BLOCK = 8  # pixels on a side of the blocks in which the outside of a footprint is looked for
 _AREAS = 1.02  # ratio of pixels' areas from which on values per pixel differ
 
@@ -63,29 +64,53 @@ class Tile:
         The weights hold the weight map and the rim, not the noise.
         """
         if self.corner is None:
-            return interpolated(self.frame, self.weights, self.wcs, grid, (top, bottom, *self.box[2:]))
+            parts = [
+                interpolated(
+                    self.frame, self.weights, self.wcs, grid, (top, bottom, left, min(left + _PART, self.box[3]))
+                )
+                for left in range(self.box[2], self.box[3], _PART)
+            ]
+            values, weights = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+            return values, weights
         rows, columns = slice(top - self.corner[0], bottom - self.corner[0]), slice(0, self.frame.width)
-        data, valid = window(self.frame, rows, columns)
-        values = np.where(valid, data, np.float32(np.nan))
-        return values, np.where(valid, self.weights(rows, columns), 0.0)
+        data, valid = pixels(self.frame, rows, columns)
+        own = self.weights(*np.ogrid[rows, columns])
+        return np.where(valid, data, np.float32(np.nan)), np.where(valid, own, 0.0)
+
+    def samples(self, grid: Grid, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `rows`, of every `step`-th row and column of the grid; of an interpolated tile the nearest pixels."""
+        top, bottom, left, right = self.box
+        ys, xs = np.arange(top + -top % step, bottom, step), np.arange(left + -left % step, right, step)
+        y, x = (at.ravel() for at in np.meshgrid(ys, xs, indexing='ij'))
+        if self.corner is not None:
+            rows, columns, good = y - self.corner[0], x - self.corner[1], np.ones(y.shape, bool)
+        else:
+            there = looked_up(grid.wcs, self.wcs, x, y)
+            columns, rows = (np.round(np.nan_to_num(at, nan=-1)).astype(int) for at in there)
+            good = (rows >= 0) & (rows < self.frame.height) & (columns >= 0) & (columns < self.frame.width)
+            rows, columns = np.where(good, rows, 0), np.where(good, columns, 0)
+        data, valid = pixels(self.frame, rows, columns)
+        valid &= good
+        shape = (len(ys), len(xs))
+        values = np.where(valid, data, np.float32(np.nan)).reshape(-1, *shape)
+        return values, np.where(valid, self.weights(rows, columns), 0.0).reshape(shape)
 
     def ramp(self, distance: np.ndarray) -> np.ndarray:
         """The weight of pixels so far from an edge."""
         return np.clip((distance - self.rim + 1) / (self.rim + 1), _LEAST, 1.0)
 
-    def weights(self, rows: slice, columns: slice) -> np.ndarray:
-        """Of a window of the frame's pixels, float64 `[h, w]`."""
-        size = (self.frame.height, self.frame.width)
-        at = [np.arange(*side.indices(length)) for side, length in zip((rows, columns), size, strict=True)]
+    def weights(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Of the frame's pixels in rows `y` and columns `x`, two arrays that broadcast."""
+        height, width = self.frame.height, self.frame.width
         # Each side by itself: where two tiles share one rim, at the frame's own, the other side still tells them apart.
-        weights = np.outer(*(self.ramp(np.minimum(a, n - 1 - a)) for a, n in zip(at, size, strict=True)))
+        weights = self.ramp(np.minimum(y, height - 1 - y)) * self.ramp(np.minimum(x, width - 1 - x))
         if self.inside is not None:
-            coarse = np.meshgrid(*((a + 0.5) / _BLOCK - 0.5 for a in at), indexing='ij')
-            weights *= self.ramp(ndimage.map_coordinates(self.inside, coarse, order=1, mode='nearest'))
+            coarse = np.broadcast_arrays(*((at + 0.5) / _BLOCK - 0.5 for at in (y, x)))
+            weights = weights * self.ramp(ndimage.map_coordinates(self.inside, coarse, order=1, mode='nearest'))
         if self.weight is not None:
-            step = size[0] // self.weight.shape[0]
-            own = self.weight[np.ix_(at[0] // step, at[1] // step)]
-            weights *= np.where(np.isfinite(own), np.maximum(own, 0.0), 0.0)
+            step = height // self.weight.shape[0]
+            own = self.weight[y // step, x // step]
+            weights = weights * np.where(np.isfinite(own), np.maximum(own, 0.0), 0.0)
         return weights
 
 
@@ -159,7 +184,7 @@ def _inside(frame: Frame) -> np.ndarray | None:
     height, width = (-(-side // _BLOCK) for side in (frame.height, frame.width))
     there = np.zeros((height, width), bool)
     for row in range(height):
-        _, valid = window(frame, slice(row * _BLOCK, (row + 1) * _BLOCK), slice(None))
+        _, valid = pixels(frame, slice(row * _BLOCK, (row + 1) * _BLOCK), slice(None))
         starts = np.arange(0, frame.width, _BLOCK)
         share = np.add.reduceat(valid.mean(0), starts) / np.diff([*starts, frame.width])
         there[row] = share > 0.5
