@@ -16,7 +16,7 @@ from typing import Any
 from astro_gan import commands
 from astro_gan.commands import guides
 
-FRAME_SETTINGS = ('sky', 'noise', 'fwhm', 'correlation', 'sharpen', 'denoise', 'residual')
+FRAME_SETTINGS = ('sky', 'noise', 'fwhm', 'correlation', 'concentration', 'sharpen', 'denoise', 'residual')
 HELP = {
     'colorize': 'gray pictures or frames to colour, same size',
     'upscale': 'pictures or frames made larger',
@@ -151,6 +151,12 @@ def _add_frame_settings(parser: argparse.ArgumentParser) -> None:
         type=_number(0, 0.7),
         metavar='X',
         help='of the noise of neighbouring pixels, 0 to 0.7; default: measured',
+    )
+    group.add_argument(
+        '--concentration',
+        type=share,
+        metavar='X',
+        help="share of a star's light within 1 FWHM, of that within 3; default: measured",
     )
     group.add_argument('--sharpen', type=share, default=1.0, metavar='X', help='share of the sharpening; default: 1')
     group.add_argument('--denoise', type=share, default=1.0, metavar='X', help='share of the denoising; default: 1')

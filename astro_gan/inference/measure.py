@@ -101,13 +101,14 @@ def measure(
     noise: float | None = None,
     fwhm: float | None = None,
     correlation: float | None = None,
+    concentration: float | None = None,
 ) -> Measured:
     """Measure a frame.
 
     Args:
         data: `[H, W]` of any real type, at least 16 x 16; pixels that are not finite are left out.
         bad: bool `[H, W]`, pixels to leave out.
-        sky, noise, fwhm, correlation: what the user knows better.
+        sky, noise, fwhm, correlation, concentration: what the user knows better.
 
     Raises:
         ValueError: no valid pixels, or no noise to measure; one line.
@@ -146,6 +147,9 @@ def measure(
     saturation, full = _saturation(frame, sky_level.value)
     windows = _windows(frame, sky_map, noise_map, saturation)
     width = Level(*stars.width(windows)) if fwhm is None else given._replace(value=fwhm)
+    light = given._replace(value=concentration or 0.0)
+    if concentration is None:
+        light = Level(*stars.concentration(windows, width.value))
     return Measured(
         sky=sky_map,
         noise=noise_map,
@@ -153,7 +157,7 @@ def measure(
         noise_level=Level(level, error, source) if noise is None else given._replace(value=noise),
         fwhm=width,
         correlation=shared,
-        concentration=Level(*stars.concentration(windows, width.value)),
+        concentration=light,
         grain=grain,
         saturation=saturation,
         full=full,

@@ -202,19 +202,20 @@ def observe(
     noise: float | None = None,
     fwhm: float | None = None,
     correlation: float | None = None,
+    concentration: float | None = None,
     **settings: Any,
 ) -> Observed:
     """Measure a frame, for a network.
 
     Args:
-        sky, noise, fwhm, correlation: see `measure`.
+        sky, noise, fwhm, correlation, concentration: see `measure`.
         settings: of `Observed`.
 
     Raises:
         ValueError: there is nothing to measure.
     """
     planes = [_plane(source, index) for index in range(source.channels)]
-    given = {'sky': sky, 'noise': noise, 'fwhm': fwhm, 'correlation': correlation}
+    given = {'sky': sky, 'noise': noise, 'fwhm': fwhm, 'correlation': correlation, 'concentration': concentration}
     found = tuple(measure(plane, source.frame.bad, **given) for plane in planes)
     return Observed(source, found, network, **settings)
 

@@ -24,8 +24,8 @@ class Settings:
         mask: of FITS frames, what 1 in a MASK means ('bad', 'good'), or 'ignore'; None: bad, unless that is most of it.
         allow_mosaic: frames of colour sensors before debayering are taken as gray.
         ignore_checksum: frames that do not agree with their DATASUM are read.
-        sky, noise, fwhm, correlation: of frames, for models for frames, in place of what is measured; data values and
-            pixels.
+        sky, noise, fwhm, correlation, concentration: of frames, for models for frames, in place of what is measured;
+            data values and pixels.
         sharpen, denoise: how much of what a model for frames does is kept, 0 to 1.
         residual: write what a model for frames leaves unexplained beside its output.
         format: 'png', 'jpg', 'tif' or 'fits'; None: the input's.
@@ -49,6 +49,7 @@ class Settings:
     noise: float | None = None
     fwhm: float | None = None
     correlation: float | None = None
+    concentration: float | None = None
     sharpen: float = 1.0
     denoise: float = 1.0
     residual: bool = False
@@ -70,6 +71,7 @@ class Settings:
             'noise',
             'fwhm',
             'correlation',
+            'concentration',
             'sharpen',
             'denoise',
         )  # than many results

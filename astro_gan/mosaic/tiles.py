@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,9 +17,12 @@ from astro_gan.files.fits import read_frame
 from astro_gan.files.frame import Frame
 from astro_gan.files.paths import printable
 from astro_gan.files.stretch import valid_sample
+from astro_gan.inference.refit import REACH
 from astro_gan.mosaic.grid import Grid, celestial, interpolated, looked_up, outline, pixel_area, pixels
 
-RIM = 24  # pixels of a frame before it was enhanced: networks see 17 to 20 pixels far, and at the rim less of the sky
+# Pixels of a frame before it was enhanced: networks see 17 to 20 far, and at the rim less of the sky. What puts fluxes
+# right after a network for frames reaches farther where stars are wide (`refit.REACH`).
+RIM = 24
 _LEAST = 1e-9  # of the full weight: a rim counts where there is nothing else
 _PART = 1024  # columns that are interpolated at a time
 _BLOCK = 8  # pixels on a side of the blocks in which the outside of a footprint is looked for
@@ -128,7 +132,7 @@ def open_tiles(
         paths: FITS files.
         weights: maps of the inverse variance for each, or none.
         hdu: the extension of each; None: its science image.
-        rim: pixels; None: RIM, times the enlargement that a frame's header tells of.
+        rim: pixels; None: by what a frame's header tells of its enlargement.
         maximum_pixels: of each.
 
     Raises:
@@ -142,7 +146,7 @@ def open_tiles(
         frame = _without_border(read_frame(path, hdu=hdu, maximum_pixels=maximum_pixels))
         wcs = celestial(frame.header, path)
         weight = _weight_map(weights[index], frame, path) if weights else None
-        own = RIM * _enlargement(frame) if rim is None else rim
+        own = _rim(frame) if rim is None else rim
         tile = Tile(path, frame, wcs, weight, own, inside=_inside(frame))
         if tiles:
             _check_alike(tiles[0], tile)
@@ -159,9 +163,12 @@ def _without_border(frame: Frame) -> Frame:
     return dataclasses.replace(frame, bad=empty if frame.bad is None else empty | frame.bad) if empty.any() else frame
 
 
-def _enlargement(frame: Frame) -> int:
-    factor = frame.header.get('AGFACTOR', 1)
-    return factor if isinstance(factor, int) and 1 <= factor <= 16 else 1
+def _rim(frame: Frame) -> int:
+    """Pixels of a frame that depend on what was beyond its edges, by what its header tells."""
+    factor, fwhm = frame.header.get('AGFACTOR', 1), frame.header.get('AGFWHM', 0.0)
+    factor = factor if isinstance(factor, int) and 1 <= factor <= 16 else 1
+    reach = REACH * fwhm if isinstance(fwhm, float) and 0 < fwhm < 10 else 0
+    return factor * math.ceil(max(RIM, reach))
 
 
 def _weight_map(path: str, frame: Frame, of: str) -> np.ndarray:
