@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from astro_gan import commands
-from astro_gan.commands import guides
+from astro_gan.commands import checks, guides
 
 FRAME_SETTINGS = ('sky', 'noise', 'fwhm', 'correlation', 'concentration', 'sharpen', 'denoise', 'residual')
 HELP = {
@@ -99,6 +99,7 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
         parser.add_argument(
             '--ignore-checksum', action='store_true', help='FITS: read data that do not agree with their DATASUM'
         )
+        checks.add_to(parser)
         parser.add_argument('--tile', type=_positive, metavar='PIXELS', help='side of a tile of the input; less memory')
         parser.add_argument('--overwrite', action='store_true', help='replace results that are there')
         parser.add_argument('--resume', action='store_true', help='leave results alone that are finished')
@@ -189,6 +190,7 @@ def prepare(arguments: argparse.Namespace, log: Callable[[str], Any]) -> tuple[A
         allow_mosaic=arguments.allow_mosaic,
         ignore_checksum=arguments.ignore_checksum,
         **{name: given[name] for name in FRAME_SETTINGS if name in given},
+        check=arguments.check or arguments.report is not None,
         format=arguments.format,
         tile=arguments.tile,
         overwrite=arguments.overwrite,
@@ -218,8 +220,9 @@ def run(arguments: argparse.Namespace) -> int:
     names = f'{model.name} ({frame_model.name} for frames)' if frame_model else model.name
     heard = commands.say(f'{names}: {len(jobs)} file{"s" * (len(jobs) != 1)} to {printable(out)}/')
     counts: Counter[str] = Counter()
+    sections = checks.Sections(arguments)
     for own, named in guides.runs(settings, jobs, variants):
-        counts += _apply(model, frame_model, named, own, arguments)
+        counts += _apply(model, frame_model, named, own, arguments, sections.add)
     words = {
         files.MADE: 'made',
         files.FINISHED: 'already finished',
@@ -230,13 +233,17 @@ def run(arguments: argparse.Namespace) -> int:
     heard &= commands.say(', '.join(parts))
     for path in guides.write_sheets(jobs, variants) if variants else []:
         heard &= commands.say(f'{printable(path)}: all variants')
+    for line in sections.write():
+        heard &= commands.say(line)
     return 1 if counts[files.FAILED] or not heard else 0
 
 
-def _apply(model: Any, frame_model: Any, jobs: list[Any], settings: Any, arguments: argparse.Namespace) -> Counter[str]:
+def _apply(
+    model: Any, frame_model: Any, jobs: list[Any], settings: Any, arguments: argparse.Namespace, audited: Any
+) -> Counter[str]:
     """The work, here or in a Beam pipeline: how many files came to what."""
     if not arguments.beam_runner:
-        return _with_progress(model, frame_model, jobs, settings)
+        return _with_progress(model, frame_model, jobs, settings, audited)
     from astro_gan.inference import beam
 
     return beam.run(
@@ -255,7 +262,7 @@ def _note(line: str) -> None:
     commands.say(line, sys.stderr)
 
 
-def _with_progress(model: Any, frame_model: Any, jobs: list[Any], settings: Any) -> Any:
+def _with_progress(model: Any, frame_model: Any, jobs: list[Any], settings: Any, audited: Any) -> Any:
     from tqdm import tqdm
 
     from astro_gan.inference import files
@@ -282,6 +289,7 @@ def _with_progress(model: Any, frame_model: Any, jobs: list[Any], settings: Any)
             progress=_unless_deaf(bar.update),
             start=_unless_deaf(start),
             log=_unless_deaf(note),
+            audited=audited,
         )
     finally:
         _unless_deaf(bar.close)()

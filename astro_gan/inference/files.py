@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import os
 import time
@@ -34,6 +33,7 @@ MADE, FINISHED, ELSEWHERE, FAILED = 'made', 'finished', 'elsewhere', 'failed'  #
 SMALLEST = 64  # pixels on a side; networks have nothing to go by in less
 Progress = Callable[[float], Any]  # is told the megapixels of output that have been made since
 Start = Callable[[str, float], Any]
+Audited = Callable[[str, Path, Any, dict[str, Any]], Any]
 
 
 def estimate_megapixels(path: str) -> float:
@@ -60,6 +60,7 @@ def apply_files(
     progress: Progress,
     start: Start = lambda source, megapixels: None,
     log: Callable[[str], None] = print,
+    audited: Audited = lambda source, target, found, made: None,
 ) -> Counter[str]:
     """Apply a model to files; a file that fails does not stop the others.
 
@@ -69,6 +70,7 @@ def apply_files(
         progress: is told the megapixels that have been made.
         start: is told each input, as it is opened, and how many megapixels it will make.
         log: is told other things worth knowing.
+        audited: is given what `settings.check` finds: input, output, `audit.auditor.Audit`, description.
 
     Returns:
         How many were MADE, FINISHED before, made ELSEWHERE, and FAILED.
@@ -79,7 +81,16 @@ def apply_files(
     for source, target in jobs:
         try:
             outcome = apply_file(
-                model, source, target, settings, frame_model, progress=progress, start=start, log=log, since=since
+                model,
+                source,
+                target,
+                settings,
+                frame_model,
+                progress=progress,
+                start=start,
+                log=log,
+                since=since,
+                audited=audited,
             )
         except Exception as error:
             outcome = FAILED
@@ -123,6 +134,7 @@ def apply_file(
     start: Start = lambda source, megapixels: None,
     log: Callable[[str], None] = print,
     since: float = math.inf,
+    audited: Audited = lambda source, target, found, made: None,
 ) -> str:
     """Apply a model to one file: MADE, FINISHED if `settings.resume` finds it so, ELSEWHERE if another run makes it.
 
@@ -131,6 +143,7 @@ def apply_file(
 
     Args:
         since: when this run began, in seconds of `time.time`; what has been finished since then another run has made.
+        audited: see `apply_files`.
 
     Raises:
         UserError: the input cannot be used, or the output exists already; one line that names it.
@@ -154,7 +167,8 @@ def apply_file(
     notes = list(getattr(opened, 'notes', ()))
     for note in notes:
         log(f'{name}: {note}')
-    more = {'stretch': dataclasses.asdict(opened.stretch), 'hdu': opened.frame.hdu} if is_frame else {}
+    stretch = opened.stretch if is_frame else None
+    more = {'stretch': dataclasses.asdict(stretch), 'hdu': opened.frame.hdu} if stretch else {}
     if used.task == 'frames':
         from astro_gan.inference import suited
 
@@ -174,16 +188,39 @@ def apply_file(
     if target.is_dir():
         raise UserError(f'{printable(target)}: is a folder, and the output would have its name')
     target.parent.mkdir(parents=True, exist_ok=True)
+
+    def checked(written: Path) -> dict[str, Any]:
+        if not settings.check:
+            return {}
+        from astro_gan.audit.check import check
+
+        return check(
+            source,
+            written,
+            target,
+            settings,
+            stretch=stretch if becomes != 'fits' else None,
+            lightness=model.networks[0].colorizes,
+            log=log,
+            audited=lambda found: audited(source, target, found, made),
+        )
+
     with locks.claimed(target) as ours:
         state = provenance.state(target, made) if ours else ''
         elsewhere = not ours or (state == provenance.FINISHED and _finished_at(target) >= since)
         if elsewhere or (settings.resume and state == provenance.FINISHED):
             progress(megapixels)
+            if not elsewhere:
+                checked(target)
             return ELSEWHERE if elsewhere else FINISHED
         if not settings.overwrite:
             _check_free(target, state, settings.resume)
         untold = state == provenance.UNTOLD and not settings.overwrite
-        seal = functools.partial(provenance.seal_same if untold else provenance.seal, target, made)
+        describe = provenance.seal_same if untold else provenance.seal
+
+        def seal(written: Path) -> None:
+            describe(target, made | checked(written), written)
+
         write = outputs.write_as_picture
         if becomes == 'fits' or (becomes == 'tif' and float_tiff):
             write = outputs.write_fits if becomes == 'fits' else outputs.write_float_as_tiff

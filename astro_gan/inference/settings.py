@@ -28,6 +28,7 @@ class Settings:
             data values and pixels.
         sharpen, denoise: how much of what a model for frames does is kept, 0 to 1.
         residual: write what a model for frames leaves unexplained beside its output.
+        check: audit each output (`astro_gan.audit`) and write what was found beside it.
         format: 'png', 'jpg', 'tif' or 'fits'; None: the input's.
         tile: pixels of the input on a side of a tile; None: the default.
         overwrite: replace outputs that are there.
@@ -53,6 +54,7 @@ class Settings:
     sharpen: float = 1.0
     denoise: float = 1.0
     residual: bool = False
+    check: bool = False
     format: str | None = None
     tile: int | None = None
     overwrite: bool = False
