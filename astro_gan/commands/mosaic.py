@@ -34,8 +34,8 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
         '--rim',
         type=_whole,
         metavar='PIXELS',
-        help='at the edges of a frame, counted only where there is nothing else; default: 24 times the enlargement, more '
-        'where stars are wide',
+        help='at the edges of a frame, counted only where there is nothing else; default: 24 times the enlargement, '
+        'more where stars are wide',
     )
     add('--hdu', metavar='N|NAME', help='the extension; default: the science image')
     add('--overwrite', action='store_true', help='replace a mosaic that is there')

@@ -65,6 +65,7 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
                         max_lines=6,
                         elem_id='hints',
                     )
+                check = gr.Checkbox(value=True, label='Check what was added', elem_id='check')
                 run = gr.Button('Run', variant='primary', elem_id='run')
                 status = gr.HTML(_note('Ready.'), elem_id='status')
                 preview = gr.Image(
@@ -84,6 +85,9 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
                     elem_id='slider',
                 )
                 table = gr.HTML(elem_id='numbers')
+                maps = gr.Gallery(
+                    label='What was added', columns=2, format='png', interactive=False, visible=False, elem_id='maps'
+                )
                 results = gr.File(label='Results', file_count='multiple', interactive=False, elem_id='results')
                 line = gr.Textbox(
                     label='The same on the command line', interactive=False, buttons=['copy'], elem_id='line'
@@ -123,11 +127,12 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
             stretch: str,
             palette: str,
             gray: bool,
+            check: bool,
             hints: str,
             progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio knows that it is wanted)
         ) -> Iterator[tuple[Any, ...]]:
             """The result; every request has a folder of its own, which is gone when Gradio has copied what it shows."""
-            nothing = (None, '', None, '')
+            nothing = (None, '', gr.Gallery(value=[], visible=False), None, '')
             if not path:
                 yield *nothing, _note('Choose a file.')
                 return
@@ -143,12 +148,14 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
                         palette=palette,
                         hints=hints.splitlines(),
                         gray=gray,
+                        check=check,
                     )
                     before = view.show(path, stretch=stretch, megapixels=megapixels)
                     progress(0.0, desc='Waiting, or compiling the network')
                     with work.ONE_AT_A_TIME:
                         result = work.process(asked, Path(own), megapixels=megapixels, progress=progress)
                     seconds = time.monotonic() - began
+                    pictures = view.maps(result.found, before.turned)
                     pair = view.before_and_after(before, result.output, stretch=stretch, megapixels=megapixels)
                 except Exception as error:
                     yield *nothing, _error(error, path)
@@ -157,7 +164,8 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
                 yield (
                     pair,
                     view.numbers(result.made, seconds, before.size),
-                    [str(result.output), str(result.description)],
+                    gr.Gallery(value=pictures, visible=bool(pictures)),
+                    result.files,
                     shlex.join(['astro-gan', *told, '-o', 'DIR']),
                     _note('Done.', *result.notes),
                 )
@@ -173,8 +181,8 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
             button.click(lambda path=str(path): path, None, file, show_progress='hidden', api_visibility='private')
         run.click(
             answer,
-            [file, task, model, factor, stretch, palette, gray, hints],
-            [slider, table, results, line, status],
+            [file, task, model, factor, stretch, palette, gray, check, hints],
+            [slider, table, maps, results, line, status],
             concurrency_limit=1,
             show_progress_on=[slider],
             api_visibility='private',

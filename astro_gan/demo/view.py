@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from astro_gan.audit.auditor import Audit
+from astro_gan.audit.files import LIMIT, colored, thumbnail
 from astro_gan.files.fits import Stretch
 from astro_gan.files.kinds import kind_of
 from astro_gan.files.picture_source import open_picture
@@ -115,6 +117,21 @@ def with_hints(shown: Shown, hints: list[tuple[int, int, str]]) -> np.ndarray:
         x, y = shown.shown_at(column, row)
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), colour, 'white', max(1, radius // 3))
     return np.asarray(image)
+
+
+def maps(found: Audit | None, turned: bool) -> list[tuple[np.ndarray, str]]:
+    """The maps of an audit as pictures, with their titles; `turned`: their first row is at the bottom."""
+    if found is None:
+        return []
+    titles = {
+        'detail': 'Added: the output less the bicubically enlarged input',
+        'residual': 'The output at the size of the input, less the input',
+    }
+    pictures = [
+        (colored(thumbnail(np.asarray(getattr(found, name)), LARGEST)), title) for name, title in titles.items()
+    ]
+    unit = f'; blue to red: -{LIMIT:g} to +{LIMIT:g} times the noise'
+    return [(picture[::-1] if turned else picture, title + unit) for picture, title in pictures]
 
 
 def numbers(made: dict[str, Any], seconds: float, size: tuple[int, int]) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from astro_gan.audit.auditor import Audit
+from astro_gan.audit.files import audit_folder
 from astro_gan.commands import apply
 from astro_gan.errors import UserError
 from astro_gan.files.paths import printable
@@ -35,16 +37,25 @@ class Result:
         output: the file, in the folder of the request, with its description beside it.
         made: that description.
         notes: lines that a terminal would have shown.
+        found: the audit, if it was asked for.
     """
 
     output: Path
     made: dict[str, Any]
     notes: tuple[str, ...]
+    found: Audit | None = None
 
     @property
     def description(self) -> Path:
         """Where it lies."""
         return provenance.sidecar(self.output)
+
+    @property
+    def files(self) -> list[str]:
+        """The output, its description, and what the audit has written."""
+        folder = audit_folder(self.output)
+        more = sorted(folder.iterdir()) if self.found and folder.is_dir() else []
+        return [str(path) for path in (self.output, self.description, *more)]
 
 
 @functools.cache
@@ -73,6 +84,7 @@ def command(
     palette: str = '',
     hints: Iterable[str] = (),
     gray: bool = True,
+    check: bool = True,
 ) -> list[str]:
     """The command line, without `-o`, that does what the page asks for.
 
@@ -80,6 +92,7 @@ def command(
         factor: for the default model; others have their own.
         hints: 'X,Y=#rrggbb' each.
         gray: a colorizer takes colour pictures as gray.
+        check: audit the result.
 
     Raises:
         UserError: a choice that the page does not offer; it may come from elsewhere.
@@ -105,7 +118,7 @@ def command(
         line += ['--palette', palette] if palette else []
         line += [f'--hint={hint.strip()}' for hint in hints if hint.strip()]
         line += ['--allow-color'] if gray else []
-    return line
+    return line + ['--check'] if check else line
 
 
 def process(
@@ -125,6 +138,7 @@ def process(
     arguments = parser.parse_args([*line, '-o', str(folder), '--max-megapixels', str(megapixels)])
     notes: list[str] = []
     failed: list[str] = []
+    audits: list[Audit] = []
     total, done = [1.0], [0.0]
 
     def start(source: str, share: float) -> None:
@@ -145,19 +159,21 @@ def process(
         progress=step,
         start=start,
         log=notes.append,
+        audited=lambda source, target, found, made: audits.append(found),
     )
     if failed:
-        raise UserError(_plain(failed[0], jobs[0][0]))
+        raise UserError(_plain(failed[0], jobs[0]))
     output = jobs[0][1]
     made = json.loads(provenance.sidecar(output).read_text())
-    return Result(output, made, tuple(_plain(note, jobs[0][0]) for note in notes))
+    return Result(output, made, tuple(_plain(note, jobs[0]) for note in notes), audits[0] if audits else None)
 
 
-def _plain(line: str, source: str) -> str:
-    """A line with the name of the file and without its folder, which is this program's own."""
+def _plain(line: str, job: tuple[str, Path]) -> str:
+    """A line with the names of the files and without their folders, which are this program's own."""
+    source, target = job
     if 'Traceback' in line:
         return f'{Path(source).name}: a fault of this program; the terminal that it runs in shows more'
-    return line.replace(printable(source), Path(source).name)
+    return line.replace(printable(source), Path(source).name).replace(printable(target), target.name)
 
 
 def preload(folder: Path) -> None:

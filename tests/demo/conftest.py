@@ -62,7 +62,7 @@ def visit(server, chromium):
         context = chromium.new_context(**{'viewport': {'width': 1280, 'height': 1100}, **options})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)  # of a machine with much else to do
         page.on('request', lambda request: asked.append(request.url))
         page.on('pageerror', lambda error: faults.append(str(error)))
         page.goto(server[0])

@@ -14,14 +14,16 @@ from astro_gan.errors import UserError
 
 def test_choices_become_a_command_line():
     """Options that are at their defaults, or that the task does not have, are left out."""
-    assert work.command('upscale', 'a.png', factor='2', hints=['1,2=#ffffff']) == ['upscale', 'a.png', '--factor', '2']
+    assert work.command('upscale', 'a.png', factor='2', hints=['1,2=#ffffff'], check=False) == [
+        *('upscale', 'a.png', '--factor', '2'),
+    ]
     line = work.command('enhance', 'a.fits', model='colorize+wdsr_gan_x4', factor='8', stretch='log', palette='sho')
     assert line == [
         *('enhance', 'a.fits', '--model', 'colorize', '--model', 'wdsr_gan_x4', '--stretch', 'log'),
-        *('--palette', 'sho', '--allow-color'),
+        *('--palette', 'sho', '--allow-color', '--check'),
     ]
     line = work.command('colorize', 'a.png', hints=[' 3,4=#102030 ', ''], gray=False)
-    assert line == ['colorize', 'a.png', '--hint=3,4=#102030']
+    assert line == ['colorize', 'a.png', '--hint=3,4=#102030', '--check']
 
 
 @pytest.mark.parametrize(
