@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import shlex
 import signal
@@ -96,6 +97,22 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
     assert status == 0, err
     assert f'going on from the checkpoint at step {step}' in out
     assert 'changed since this run began: config.supervised.steps' in out
+
+
+@pytest.mark.parametrize('ignored', [False, True])
+@pytest.mark.parametrize('mode', ['train', 'evaluate', 'export'])
+def test_signals_outside_of_training_end_with_a_line(tmp_path, monkeypatch, mode, ignored):
+    """Before it, in the test, in an export: 143 for SIGTERM, 130 for Ctrl-C, unless the parent had that ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    try:
+        for signum, expected in ((signal.SIGTERM, 143), (signal.SIGINT, 0 if ignored else 130)):
+            monkeypatch.setattr(run, mode, lambda *_, number=signum, **__: os.kill(os.getpid(), number))
+            status, out, err = main_here('--config=configs/wdsr.py:smoke', f'--workdir={tmp_path}', f'--mode={mode}')
+            assert (status, err) == (expected, '')
+            assert out.startswith('stopped; what was saved before is as it was. To go on: ') or not expected
+            assert len(out.splitlines()) == bool(expected)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_init_from_starts_from_an_exported_model(tmp_path):

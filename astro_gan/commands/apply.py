@@ -17,6 +17,8 @@ from astro_gan import commands
 from astro_gan.commands import checks, guides
 
 FRAME_SETTINGS = ('sky', 'noise', 'fwhm', 'correlation', 'concentration', 'sharpen', 'denoise', 'residual')
+REFINEMENTS = ('self_ensemble', 'back_project', 'consistent', 'blend', 'trust')
+MOST_STEPS = 20  # of back-projection: each widens what a tile has to see
 HELP = {
     'colorize': 'gray pictures or frames to colour, same size',
     'upscale': 'pictures or frames made larger',
@@ -60,6 +62,8 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
                 default='surface_brightness',
                 help='FITS: keep the value of a pixel (default), or the sum over an area',
             )
+        if name != 'colorize':
+            _add_refinements(parser)
         if name == 'upscale':
             _add_frame_settings(parser)
         else:
@@ -80,6 +84,9 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
             )
         parser.add_argument(
             '--format', choices=('png', 'jpg', 'tif', 'fits'), help="of the results; default: the input's"
+        )
+        parser.add_argument(
+            '--depth', type=int, choices=(8, 16), help="bits of a picture's values; default: the input's"
         )
         parser.add_argument('--hdu', metavar='N|NAME', help='FITS: the extension; default: the science image')
         parser.add_argument(
@@ -117,6 +124,12 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text} is no whole number from 1')
+    return int(text)
+
+
+def _steps(text: str) -> int:
+    if not text.isdecimal() or int(text) > MOST_STEPS:
+        raise argparse.ArgumentTypeError(f'{text} is no whole number from 0 to {MOST_STEPS}')
     return int(text)
 
 
@@ -166,6 +179,30 @@ def _add_frame_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_refinements(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('refinements', 'of what enlarges; measured in docs/applying.md')
+    group.add_argument('--self-ensemble', action='store_true', help='mean over 8 flips and turns; 8 times the work')
+    group.add_argument(
+        '--back-project',
+        type=_steps,
+        default=0,
+        metavar='N',
+        help='N steps towards what becomes the input when reduced',
+    )
+    group.add_argument(
+        '--consistent', action='store_true', help='pictures: what becomes the input, exactly; best with --depth 16'
+    )
+    group.add_argument(
+        '--blend',
+        type=_number(0, 1),
+        metavar='A',
+        help='weights between two models, the supervised (0) and the GAN (1): the shipped ones, or two by --model',
+    )
+    group.add_argument(
+        '--trust', action='store_true', help='write an interval that holds 90%% of the errors beside the output'
+    )
+
+
 def prepare(arguments: argparse.Namespace, log: Callable[[str], Any]) -> tuple[Any, Any, list[Any], Any]:
     """What the command line asks for: the model, the one for frames or None, the jobs and the settings.
 
@@ -189,8 +226,9 @@ def prepare(arguments: argparse.Namespace, log: Callable[[str], Any]) -> tuple[A
         mask=arguments.mask,
         allow_mosaic=arguments.allow_mosaic,
         ignore_checksum=arguments.ignore_checksum,
-        **{name: given[name] for name in FRAME_SETTINGS if name in given},
+        **{name: given[name] for name in (*FRAME_SETTINGS, *REFINEMENTS) if name in given},
         check=arguments.check or arguments.report is not None,
+        depth=arguments.depth,
         format=arguments.format,
         tile=arguments.tile,
         overwrite=arguments.overwrite,
@@ -200,7 +238,9 @@ def prepare(arguments: argparse.Namespace, log: Callable[[str], Any]) -> tuple[A
     jobs = find_jobs(arguments.inputs, Path(arguments.out), arguments.format, log=log)
     settings = dataclasses.replace(settings, guides=guides.options(arguments, jobs))
     chosen = (arguments.command, arguments.model, given.get('factor'))
-    return choose_model(*chosen), choose_frame_model(*chosen), jobs, settings
+    model = choose_model(*chosen, settings.blend)
+    frame_model = choose_frame_model(*chosen) if settings.blend is None else None
+    return model, frame_model, jobs, settings
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from astro_gan.errors import UserError
 from astro_gan.files import atomic, locks
 from astro_gan.files import picture_source as pictures
 from astro_gan.files.kinds import kind_of
 from astro_gan.files.paths import open_file, printable
 from astro_gan.files.tiff import is_float_tiff
-from astro_gan.inference import outputs, provenance, tiling
+from astro_gan.inference import outputs, provenance, refine, tiling, trust
 from astro_gan.inference.guide_options import read_guides
 from astro_gan.inference.guides import Guides, paler_hints, shares
 from astro_gan.inference.jobs import Job
@@ -162,9 +164,19 @@ def apply_file(
         used = model
     if becomes == 'fits' and not is_frame:
         raise UserError(f'{name}: a picture has no data values to write as FITS; choose another --format')
+    floats = becomes == 'fits' or (becomes == 'tif' and float_tiff)
+    if settings.depth and (floats or (becomes == 'jpg' and settings.depth > 8)):
+        holds = 'floats' if floats else '8 bits'
+        raise UserError(f'{name}: becomes a {becomes} file, which holds {holds}; --depth is for PNG and TIFF pictures')
+    if settings.consistent and becomes == 'jpg':
+        raise UserError(f'{name}: a jpg file changes what --consistent makes exact; add --format png --depth 16')
+    if settings.consistent and is_frame:
+        raise UserError(f'{name}: is a frame, with noise or with means that are kept; --consistent is for pictures')
     if min(opened.height, opened.width) < SMALLEST:
         raise UserError(f'{name}: {opened.width}x{opened.height} pixels; at least {SMALLEST}x{SMALLEST} are needed')
     notes = list(getattr(opened, 'notes', ()))
+    if settings.consistent and (settings.depth or 8 * np.dtype(opened.dtype).itemsize) == 8:
+        notes.append('8 bits round what is consistent away; --depth 16 holds it')
     for note in notes:
         log(f'{name}: {note}')
     stretch = opened.stretch if is_frame else None
@@ -176,9 +188,14 @@ def apply_file(
             raise UserError(
                 f'{name}: is a picture, and {used.name} enlarges frames with data values; leave --model out'
             )
-        used, opened, found = suited.prepare(used, opened, target, settings, forced=used is model, log=log)
+        refined, forced = _refined(used, settings), used is model
+        model, opened, found = suited.prepare(refined, opened, target, settings, forced=forced, log=log)
         more |= found
-    model = used
+        plain = used if model is refined else model
+    else:
+        plain, model = used, _refined(used, settings)
+    if settings.trust:
+        more['trust'] = trust.promise(plain, opened, target, settings)
     megapixels = model.factor**2 * opened.height * opened.width / 1e6
     start(source, megapixels)
     guides = _read_guides(model, opened, settings, log)
@@ -224,8 +241,15 @@ def apply_file(
         write = outputs.write_as_picture
         if becomes == 'fits' or (becomes == 'tif' and float_tiff):
             write = outputs.write_fits if becomes == 'fits' else outputs.write_float_as_tiff
+        if settings.trust:
+            trust.write_trust(plain, opened, target, settings, made['trust'], log)
         write(model, opened, target, settings, guides, made, seal, progress, log)
     return MADE
+
+
+def _refined(model: Model, settings: Settings) -> Model:
+    options = {name: getattr(settings, name) for name in ('self_ensemble', 'back_project', 'consistent')}
+    return refine.refined(model, **options)
 
 
 def _finished_at(target: Path) -> float:

@@ -27,8 +27,12 @@ class Settings:
         sky, noise, fwhm, correlation, concentration: of frames, for models for frames, in place of what is measured;
             data values and pixels.
         sharpen, denoise: how much of what a model for frames does is kept, 0 to 1.
+        self_ensemble, back_project, consistent: see `refine.Refined`.
+        blend: share of a GAN's weights in a supervised network's; None: one network.
+        trust: write an interval of the error beside the output (`trust`).
         residual: write what a model for frames leaves unexplained beside its output.
         check: audit each output (`astro_gan.audit`) and write what was found beside it.
+        depth: bits of a picture's values, 8 or 16; None: the input's.
         format: 'png', 'jpg', 'tif' or 'fits'; None: the input's.
         tile: pixels of the input on a side of a tile; None: the default.
         overwrite: replace outputs that are there.
@@ -55,6 +59,12 @@ class Settings:
     denoise: float = 1.0
     residual: bool = False
     check: bool = False
+    self_ensemble: bool = False
+    back_project: int = 0
+    consistent: bool = False
+    blend: float | None = None
+    trust: bool = False
+    depth: int | None = None
     format: str | None = None
     tile: int | None = None
     overwrite: bool = False
@@ -76,6 +86,12 @@ class Settings:
             'concentration',
             'sharpen',
             'denoise',
+            'self_ensemble',
+            'back_project',
+            'consistent',
+            'blend',
+            'trust',
+            'depth',
         )  # than many results
         changed = [name for name in newer if getattr(self, name) != getattr(Settings, name)]
         told = self.guides.deciding()
