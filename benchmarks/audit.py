@@ -42,7 +42,7 @@ from benchmarks import frames as simulated
 FACTOR = 2
 PEAK = 5.0  # noise units
 MOST = 40  # stars planted in an output at a time
-LARGEST = 600  # pixels of a real frame on a side; the middle of larger ones is taken
+LARGEST = 500  # pixels of a real frame on a side; the middle of larger ones is taken
 SMALLEST = 128
 EACH = 3  # frames of a folder, as its first ones are much like the others
 Case = dict[str, Any]  # name, input [h, w], free [H, W] bool: where stars may be planted, noise, fwhm
@@ -109,7 +109,7 @@ def _odd(z: np.ndarray) -> str:
 def _free(z: np.ndarray, found: Any) -> np.ndarray:
     """Where a real frame shows nothing."""
     fwhm, correlation = found.fwhm.value, min(max(found.correlation.value, 0), 0.7)
-    errors = sources.filter_errors(z, np.isfinite(z), sources.input_widths(fwhm, FACTOR), correlation)
+    errors = sources.filter_errors(sources.input_widths(fwhm, FACTOR), correlation)
     there = sources.find_in_input(z, errors, correlation, None)
     far = np.ones(z.shape, bool)
     for sigma, away in ((4, 2.5), (3, 1.5)):

@@ -189,7 +189,7 @@ def _band(
 
     found = sources.find(shown, added, widths, mask)
     at = _to_input(pair, found[:, :2], start, left) - (first, 0)
-    errors = sources.filter_errors(z, ~full, input_widths, look.correlation)
+    errors = sources.filter_errors(input_widths, look.correlation)
     more = sources.significance(np.nan_to_num(difference), at, errors, around=False)
     rows = sources.classify(found, sources.significance(z, at, errors), more)
     theirs = sources.find_in_input(z, errors, look.correlation, full)

@@ -33,7 +33,6 @@ _STEP = 1.8  # widths lie in this ratio at most: between two of them a height co
 _RING = (1.5, 3.0)  # FWHM around a place in which its level is taken
 _PEAK = 2.0  # sigma over what is next to it: what that tells less of is no peak
 _SAME = 0.7  # widths: what two filters find closer than this is one source
-_DARK, _FEWEST, _SAMPLES, _MOST = 1.0, 500, 3000, 1.25  # noise units, places, places, ratio: see `filter_errors`
 _RING_PIXELS = 200  # of a ring that are looked at, about
 _QUARTER = 0.6745  # standard deviations that the quarter of Gaussian noise lies below its middle
 _PER_SIGMA = math.sqrt(8 * math.log(2))
@@ -113,28 +112,9 @@ def find_in_input(
     return np.column_stack([rows[:, :2], sigmas, rows[:, 2]])[sigmas >= COUNTERPART]
 
 
-def filter_errors(image: np.ndarray, good: np.ndarray, widths: list[float], correlation: float) -> dict[float, float]:
-    """Noise of the matched filters, by width: as the noise of a pixel has it, or as dark places of the input show it.
-
-    Flat fields, resampling and faint sources add noise over many pixels that neighbouring ones do not show. Only the
-    darker half of what dark places show is looked at.
-
-    Args:
-        image: `[h, w]` in noise units.
-        good: bool, pixels that hold a measurement.
-    """
-    expected = {width: filter_noise(width, correlation, local=False) for width in widths}
-    candidates = np.argwhere(good & (ndimage.gaussian_filter(image, 3) < _DARK))
-    if len(candidates) < _FEWEST:
-        return expected
-    places = np.random.default_rng(0).permutation(candidates)[:_SAMPLES].astype(np.float64)
-    around = _level(image, places, max(*widths, 1.5))
-    found = {}
-    for width, noise in expected.items():
-        heights = _filtered(image, width, local=False)[_pixels(places, image.shape)]
-        low, middle = np.quantile(heights - around * _kernel(width, False).sum(), (0.16, 0.5))
-        found[width] = float(np.clip(middle - low, noise, _MOST * noise))
-    return found
+def filter_errors(widths: list[float], correlation: float) -> dict[float, float]:
+    """Noise of the matched filters, by width, where that of a pixel is 1."""
+    return {width: filter_noise(width, correlation, local=False) for width in widths}
 
 
 def significance(

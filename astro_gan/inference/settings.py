@@ -31,8 +31,8 @@ class Settings:
         blend: share of a GAN's weights in a supervised network's; None: one network.
         trust: write an interval of the error beside the output (`trust`).
         residual: write what a model for frames leaves unexplained beside its output.
-        check: audit each output (`astro_gan.audit`) and write what was found beside it.
         depth: bits of a picture's values, 8 or 16; None: the input's.
+        check: audit each output (`astro_gan.audit`) and write what was found beside it.
         format: 'png', 'jpg', 'tif' or 'fits'; None: the input's.
         tile: pixels of the input on a side of a tile; None: the default.
         overwrite: replace outputs that are there.
@@ -58,13 +58,13 @@ class Settings:
     sharpen: float = 1.0
     denoise: float = 1.0
     residual: bool = False
-    check: bool = False
     self_ensemble: bool = False
     back_project: int = 0
     consistent: bool = False
     blend: float | None = None
     trust: bool = False
     depth: int | None = None
+    check: bool = False
     format: str | None = None
     tile: int | None = None
     overwrite: bool = False
