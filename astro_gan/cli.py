@@ -15,7 +15,19 @@ from collections.abc import Iterator, Sequence
 
 import astro_gan
 from astro_gan import commands, extras
-from astro_gan.commands import apply, audit, curate, dataset, export, fetch, import_weights, models, simulate
+from astro_gan.commands import (
+    apply,
+    audit,
+    curate,
+    dataset,
+    demo,
+    export,
+    fetch,
+    import_weights,
+    models,
+    mosaic,
+    simulate,
+)
 from astro_gan.errors import UserError
 
 _ADDRESSES = 3  # GiB that a picture of 64 x 64 pixels takes, a tenth of them in use
@@ -29,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'astro_gan {astro_gan.__version__}')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     subparsers = parser.add_subparsers(metavar='COMMAND', dest='command', required=True)
-    for module in (apply, audit, models, export, import_weights, fetch, curate, dataset, simulate):
+    for module in (apply, audit, models, export, import_weights, fetch, curate, dataset, simulate, mosaic, demo):
         module.add_to(subparsers)
     return parser
 

@@ -167,12 +167,12 @@ def make_network(description: dict[str, Any], variables: dict[str, Any], where: 
         colorizes = description['task'] == 'colorization'
         channels = (1 + description.get('guides', 0), colorization.CHANNELS[fields['space']]) if colorizes else (3, 3)
         if description['task'] == 'frames':
-            told = tuple(description['input']['conditions'])
-            if told != CONDITIONS[: len(told)]:
+            names = tuple(description['input']['conditions'])
+            if names != CONDITIONS[: len(names)]:
                 raise ValueError(
-                    f'conditions {", ".join(told)}: this version knows {", ".join(CONDITIONS)}, in this order'
+                    f'conditions {", ".join(names)}: this version knows {", ".join(CONDITIONS)}, in this order'
                 )
-            channels = (1 + len(told), 1)
+            channels = (1 + len(names), 1)
         if (image.shape[-1], *output.shape[1:]) != (channels[0], factor * size, factor * size, channels[1]):
             raise UserError(f'{image.shape} becomes {output.shape}, which is not factor {factor} of this task')
     except Exception as error:  # whatever a module makes of fields that are no fields

@@ -209,19 +209,22 @@ def observe(
     sky: float | None = None,
     noise: float | None = None,
     fwhm: float | None = None,
+    correlation: float | None = None,
+    concentration: float | None = None,
     **settings: Any,
 ) -> Observed:
     """Measure a frame, for a network.
 
     Args:
-        sky, noise, fwhm: see `measure`.
+        sky, noise, fwhm, correlation, concentration: see `measure`.
         settings: of `Observed`.
 
     Raises:
         ValueError: there is nothing to measure.
     """
     planes = [_plane(source, index) for index in range(source.channels)]
-    found = tuple(measure(plane, source.frame.bad, sky=sky, noise=noise, fwhm=fwhm) for plane in planes)
+    given = {'sky': sky, 'noise': noise, 'fwhm': fwhm, 'correlation': correlation, 'concentration': concentration}
+    found = tuple(measure(plane, source.frame.bad, **given) for plane in planes)
     return Observed(source, found, network, **settings)
 
 
