@@ -239,7 +239,7 @@ def psf_of(observed: Observed, index: int) -> Psf:
     measured, psf = observed.measured[index], observed.network.description['output']['psf']
     fwhm = told(measured, observed.network)['fwhm']
     narrow = max(psf['ratio'] * fwhm, psf['least_fwhm_in_output_pixels'] / observed.network.factor)
-    return Psf(fwhm, measured.concentration.value, narrow, observed.factor)
+    return Psf(fwhm, measured.concentration.value, narrow, observed.factor, max(measured.correlation.value, 0.0))
 
 
 def unlike(observed: Observed) -> list[str]:
