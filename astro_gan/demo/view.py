@@ -134,6 +134,18 @@ def maps(found: Audit | None, turned: bool) -> list[tuple[np.ndarray, str]]:
     return [(picture[::-1] if turned else picture, title + unit) for picture, title in pictures]
 
 
+def trust_map(path: Path) -> list[tuple[np.ndarray, str]]:
+    """The half width of the interval that holds 90% of the errors, as a picture: bright where little is sure."""
+    title = 'Trust: half the width of an interval that holds 90% of the errors'
+    if kind_of(path) == 'fits':
+        return [(show(path, stretch='linear', megapixels=10**6).pixels, title)]
+    source = open_picture(str(path))
+    values = source.read(0, 0, source.height, source.width).mean(-1)
+    most = max(float(np.percentile(values, 99.5)), 1e-6)
+    shown = np.round(255 * np.clip(thumbnail(values, LARGEST) / most, 0, 1)).astype(np.uint8)
+    return [(shown, f'{title}; white: {255 * most:.2g} levels of 255')]
+
+
 def numbers(made: dict[str, Any], seconds: float, size: tuple[int, int]) -> str:
     """What the description of an output says, as a table (HTML); `size`: height and width of the input."""
     height, width = size
