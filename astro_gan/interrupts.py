@@ -47,6 +47,21 @@ def stop_signals() -> Iterator[list[int]]:
 
 
 @contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Ctrl-C waits until what is within is done; for what takes a second, and would leave a mess."""
+    received: list[int] = []
+    mine = threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT))
+    before = signal.signal(signal.SIGINT, lambda signum, frame: received.append(signum)) if mine else None
+    try:
+        yield
+    finally:
+        if mine:
+            signal.signal(signal.SIGINT, before)
+        for signum in received:
+            signal.raise_signal(signum)
+
+
+@contextlib.contextmanager
 def ended_by_sigterm() -> Iterator[None]:
     """SIGTERM raises Terminated, so that what is half written is removed on the way out; a second one ends at once."""
 

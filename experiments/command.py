@@ -10,6 +10,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from astro_gan.errors import UserError
+from astro_gan.files.paths import without_controls
 from experiments.settings import explain_flag_error, flag_lines
 
 
@@ -24,7 +25,7 @@ def parse_flags(argv: list[str]) -> list[str]:
             raise flags.Error(f'{rest[1]!r} is no flag; settings look like --config.factor=2')
         return rest
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        sys.exit(f'error: {explain_flag_error(error, argv)}')
+        sys.exit(f'error: {without_controls(explain_flag_error(error, argv))}')
 
 
 def default_workdir(config: ConfigDict, file: str) -> str:
@@ -84,7 +85,7 @@ def run(
 def user_line(error: Exception) -> str:
     """What a user's mistake is in one line; '' for any other error."""
     if isinstance(error, UserError):
-        return ' '.join(str(error).split())
+        return without_controls(' '.join(str(error).split()))
     if isinstance(error, OSError) and error.filename is not None:
         return f'{error.filename}: {error.strerror}'
     return ''

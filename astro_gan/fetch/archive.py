@@ -33,6 +33,7 @@ from astropy.coordinates import SkyCoord
 from astro_gan.errors import UserError
 from astro_gan.fetch import transport
 from astro_gan.fetch.downloads import Item
+from astro_gan.files.refusals import reason_of
 
 SIA_URL = 'https://hla.stsci.edu/cgi-bin/hlaSIAP.cgi'
 CUTOUT_URL = 'https://hla.stsci.edu/cgi-bin/fitscut.cgi'
@@ -141,7 +142,7 @@ def _observations(answer: bytes, url: str, log: Callable[[str], None]) -> list[O
         except Exception as error:  # the XML and VOTable parsers raise many types
             if answer.lstrip()[:5].lower() in (b'<html', b'<!doc'):
                 raise UserError(f'{url}: {transport.web_page(answer[:4096], "a list of images")}') from error
-            raise UserError(f'{url}: not a VOTable ({" ".join(str(error).split())})') from error
+            raise UserError(f'{url}: not a VOTable ({reason_of(error)})') from error
     if any(issubclass(warning.category, DALOverflowWarning) for warning in caught):
         log(f'{url}: the archive lists the first {len(results)} images only; a smaller radius gives all')
     names = {name.lower(): name for name in results.fieldnames}

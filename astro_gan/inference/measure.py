@@ -26,6 +26,7 @@ from astro_gan.inference.noise import Level
 BOX = 64  # pixels on a side of the boxes in which sky and noise are measured
 _SAMPLES = 256  # boxes that tell the correlation
 _WINDOW = 512  # pixels on a side of the parts in which stars are looked for
+_LEAST = float(np.finfo(np.float32).tiny)  # noise that maps of 32 bits can hold
 _FILL_SHARE = 0.01  # more pixels than these at exactly zero, among real numbers, are the outside of a footprint
 
 
@@ -93,6 +94,7 @@ class Measured:
         ]
 
 
+@np.errstate(invalid='ignore')  # conversions of NaN that signal
 def measure(
     data: np.ndarray,
     bad: np.ndarray | None = None,
@@ -133,8 +135,11 @@ def measure(
         power = noise_of.power(values, noise_of.NEIGHBOURS, dark) / (1 - shared.value)
         fine = noise_of.power(values, noise_of.THIRD, dark) / share
         # In a box that a nebula fills, its light is in the differences of neighbours.
-        noises[place] = (fine if third or (shared.value < 0.6 and power > 1.3 * fine) else power) ** 0.5 or np.nan
+        found = (fine if third or (shared.value < 0.6 and power > 1.3 * fine) else power) ** 0.5
+        noises[place] = found if found > _LEAST else np.nan
         skies[place] = _sky(values, noise or noises[place])
+    if noise is None and not np.isfinite(noises).any():
+        raise ValueError('no noise to measure: it is zero, or less than numbers of 32 bits can hold')
     noise_map = Mesh(_smooth(noises) if noise is None else np.full((1, 1), noise), data.shape)
     sky_map = Mesh(_smooth(skies) if sky is None else np.full((1, 1), sky), data.shape)
     count = np.isfinite(noises).sum() ** 0.5
