@@ -92,7 +92,12 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
                 )
                 table = gr.HTML(elem_id='numbers')
                 maps = gr.Gallery(
-                    label='What was added, in units of the noise', columns=2, format='png', interactive=False, visible=False, elem_id='maps'
+                    label='What was added, in units of the noise',
+                    columns=2,
+                    format='png',
+                    interactive=False,
+                    visible=False,
+                    elem_id='maps',
                 )
                 results = gr.File(label='Results', file_count='multiple', interactive=False, elem_id='results')
                 line = gr.Textbox(
