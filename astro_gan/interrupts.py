@@ -66,8 +66,10 @@ def held() -> Iterator[None]:
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGTERM raises Terminated, and Ctrl-C, unless ignored, KeyboardInterrupt: what is half written is removed on the way
-    out. A second SIGTERM ends at once."""
+    """SIGTERM raises Terminated, and Ctrl-C, unless ignored, KeyboardInterrupt; a second SIGTERM ends at once.
+
+    On the way out what is half written is removed.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
