@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import re
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from astro_gan.commands import expanded
+from astro_gan.commands import fetch_options
+from astro_gan.commands.fetch_options import log
 from astro_gan.errors import UserError
 
 if TYPE_CHECKING:
-    import requests
-    from astropy.coordinates import SkyCoord
-
     from astro_gan.fetch.downloads import Item
 
 _HLA = """\
@@ -43,19 +38,7 @@ def add_to(commands: argparse._SubParsersAction) -> None:
         description=_HLA,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    where = hla.add_argument_group('where')
-    where.add_argument('--ra', type=float, metavar='DEG', help='right ascension (ICRS)')
-    where.add_argument('--dec', type=float, metavar='DEG', help='declination (ICRS)')
-    where.add_argument('--object', metavar='NAME', help='name of an object, resolved by CDS Sesame')
-    where.add_argument(
-        '--positions',
-        type=_path,
-        metavar='FILE',
-        help='one position or name a line, or a CSV with columns ra,dec or name',
-    )
-    where.add_argument(
-        '--radius', type=float, default=0.1, metavar='DEG', help='to search around it (default %(default)s)'
-    )
+    where = fetch_options.add_places(hla)
     where.add_argument(
         '--on-target',
         action='store_true',
@@ -91,50 +74,32 @@ def add_to(commands: argparse._SubParsersAction) -> None:
     # The addresses are settings, for mirrors and for sites of the same software (esawebb.org, eso.org).
     where.add_argument('--sia-url', metavar='URL', help='of the image list service')
     where.add_argument('--cutout-url', metavar='URL', help='of the cutout service')
-    where.add_argument('--resolver-url', metavar='URL', help='of the name resolver')
     press.add_argument('--url', metavar='URL', help='of the feed, such as https://esawebb.org/images/d2d/')
     for parser in (hla, press):
-        parser.add_argument(
-            '-o', '--output', type=_path, required=True, metavar='DIR', help='folder for images and manifest.csv'
-        )
-        parser.add_argument('--max', type=int, metavar='N', help='files at most')
-        parser.add_argument('--dry-run', action='store_true', help='only say what would be fetched')
-        parser.add_argument(
-            '--jobs', type=int, default=2, metavar='N', help='downloads at a time, 1 to 8 (default %(default)s)'
-        )
-        parser.add_argument(
-            '--limit', type=float, default=300, metavar='MB', help='largest file taken (default %(default)s)'
-        )
-        parser.add_argument(
-            '--timeout', type=float, default=60, metavar='S', help='seconds to wait for an answer (default %(default)s)'
-        )
-
-
-def _path(text: str) -> Path:
-    return Path(expanded(text))
+        fetch_options.add_common(parser)
 
 
 def run_hla(arguments: argparse.Namespace) -> int:
     """List the fields at each position and fetch their cutouts."""
-    _check(arguments)
+    limits = fetch_options.check(arguments)
     filters = _checked_filters(arguments)
     fits = arguments.format == 'fits'
 
     from tqdm import tqdm
 
-    from astro_gan.fetch import archive, transport
+    from astro_gan.fetch import archive, places, transport
 
-    instruments = _names(arguments.instrument) or archive.INSTRUMENTS
+    instruments = fetch_options.names(arguments.instrument) or archive.INSTRUMENTS
     for name in instruments:
         if name not in archive.INSTRUMENTS:
             raise UserError(f'--instrument: {name!r} is not one of {", ".join(archive.INSTRUMENTS)}')
-    places = _places(arguments)
-    with transport.make_session(arguments.timeout) as session:
+    wanted = fetch_options.places(arguments)
+    with transport.make_session() as session:
         items: dict[str, Item] = {}
         passed_over = unlisted = 0
-        for where, text in tqdm(places, desc='positions', disable=None if len(places) > 1 else True):
+        for where, text in tqdm(wanted, desc='positions', disable=None if len(wanted) > 1 else True):
             try:
-                position = _position(text, where, arguments.resolver_url)
+                position = places.position_of(text, where, session, limits, arguments.resolver_url)
                 observations = archive.list_observations(
                     session,
                     position,
@@ -142,13 +107,14 @@ def run_hla(arguments: argparse.Namespace) -> int:
                     instruments=instruments,
                     filters=filters,
                     url=arguments.sia_url or archive.SIA_URL,
-                    log=_log,
+                    limits=limits,
+                    log=log,
                 )
             except (ValueError, OSError) as error:
-                if len(places) == 1:
+                if len(wanted) == 1:
                     raise
                 unlisted += 1  # the other positions of a long list go on
-                _log(f'error: {" ".join(str(error).split())}')
+                log(f'error: {" ".join(str(error).split())}')
                 continue
             for field in archive.group_fields(observations):
                 images = archive.choose_filters(field, filters, colour=not fits)
@@ -168,19 +134,19 @@ def run_hla(arguments: argparse.Namespace) -> int:
             if arguments.max is not None and len(items) >= arguments.max:
                 break
         if passed_over:
-            _log(f'{passed_over} fields are passed over: they lack a filter' + ' or the position' * arguments.on_target)
-        status = _finish(list(items.values()), arguments, session)
+            log(f'{passed_over} fields are passed over: they lack a filter' + ' or the position' * arguments.on_target)
+        status = fetch_options.finish(list(items.values()), arguments, session, limits)
         if unlisted:
-            _log(f'{unlisted} of {len(places)} positions could not be searched; run it again to try them')
+            log(f'{unlisted} of {len(wanted)} positions could not be searched; run it again to try them')
         return 1 if unlisted else status
 
 
 def run_press(arguments: argparse.Namespace) -> int:
     """Read the feed and fetch what matches."""
-    _check(arguments)
+    limits = fetch_options.check(arguments)
     from astro_gan.fetch import press, transport
 
-    with transport.make_session(arguments.timeout) as session:
+    with transport.make_session() as session:
         items = press.list_images(
             session,
             query=arguments.query,
@@ -188,153 +154,22 @@ def run_press(arguments: argparse.Namespace) -> int:
             every_kind=arguments.every_kind,
             maximum=arguments.max,
             url=arguments.url or press.FEED_URL,
-            log=_log,
+            limits=limits,
+            log=log,
         )
-        return _finish(items, arguments, session)
-
-
-def _check(arguments: argparse.Namespace) -> None:
-    """The options that both archives have."""
-    if not 1 <= arguments.jobs <= 8:
-        raise UserError(f'--jobs {arguments.jobs}: wanted 1 to 8; the archives serve others too')
-    if arguments.max is not None and arguments.max < 1:
-        raise UserError(f'--max {arguments.max}: wanted 1 or more')
-    if not 0 < arguments.limit <= 100_000:
-        raise UserError(f'--limit {arguments.limit:g}: wanted more than 0 and at most 100000 MB')
-    if not 0 < arguments.timeout <= 3600:
-        raise UserError(f'--timeout {arguments.timeout:g}: wanted more than 0 and at most 3600 seconds')
-    if arguments.output.exists() and not arguments.output.is_dir():
-        raise UserError(f'{arguments.output}: not a folder')
-    for option in ('sia_url', 'cutout_url', 'resolver_url', 'url'):
-        address = getattr(arguments, option, None)
-        if address and not re.match(r'https?://[^/]', address):
-            raise UserError(f'--{option.replace("_", "-")} {address}: wanted an address with http:// or https://')
+        return fetch_options.finish(items, arguments, session, limits)
 
 
 def _checked_filters(arguments: argparse.Namespace) -> list[str]:
     """The options of cutouts; the filters of them, as a list."""
     if not 16 <= arguments.size <= 20000:
         raise UserError(f'--size {arguments.size}: wanted 16 to 20000 pixels')
-    if not 0 < arguments.radius <= 2:
-        raise UserError(f'--radius {arguments.radius:g}: wanted more than 0 and at most 2 degrees')
     if arguments.scale is not None and not 0.001 <= arguments.scale <= 10:
         raise UserError(f'--scale {arguments.scale:g}: wanted 0.001 to 10 arcsec per pixel')
-    filters = _names(arguments.filters)
+    filters = fetch_options.names(arguments.filters)
     for name in filters:
         if not re.fullmatch(r'F\d{3,4}[A-Z]{1,2}', name):
             raise UserError(f'--filters: {name!r} is not a filter of Hubble such as F814W')
     if arguments.format == 'jpg' and len(filters) not in (0, 1, 3):
         raise UserError(f'--filters: a picture takes one filter (gray) or three (colour), not {len(filters)}')
     return filters
-
-
-def _finish(items: list[Item], arguments: argparse.Namespace, session: requests.Session) -> int:
-    """Fetch, or say what would be; the exit status."""
-    items = items[: arguments.max]
-    if not items:
-        raise UserError(
-            'the archive has nothing that matches; try a larger --radius, fewer --filters or another --query'
-        )
-    if arguments.dry_run:
-        for item in items:
-            size = f', {item.size / 1e6:.1f} MB' if item.size else ''
-            print(
-                f'{item.file}  {item.title}  ({item.instrument or "instrument unknown"}; {item.filters or "-"}{size})'
-            )
-        known = [item.size for item in items if item.size]
-        total = f', {sum(known) / 1e6:.1f} MB of those whose size is known ({len(known)})' if known else ''
-        print(f'would fetch {len(items)} files into {arguments.output}{total}')
-        return 0
-
-    from astro_gan.fetch import downloads
-
-    counts = downloads.fetch(
-        items, arguments.output, session=session, jobs=arguments.jobs, limit=int(arguments.limit * 1e6), log=_log
-    )
-    print(
-        f'{sum(counts.values())} files: {counts["fetched"]} fetched, {counts["kept"]} already there, '
-        f'{counts["failed"]} failed; see {arguments.output / "manifest.csv"}'
-    )
-    return 1 if counts['failed'] else 0
-
-
-def _log(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def _names(text: str | None) -> list[str]:
-    """A list with commas, in capitals, each name once."""
-    return list(dict.fromkeys(name.strip().upper() for name in (text or '').split(',') if name.strip()))
-
-
-def _places(arguments: argparse.Namespace) -> list[tuple[str, str]]:
-    """Where to search, by whichever of the three ways: what says so, and what it says."""
-    given = [
-        arguments.object is not None,
-        arguments.positions is not None,
-        (arguments.ra, arguments.dec) != (None, None),
-    ]
-    if sum(given) != 1:
-        raise UserError('say where: either --ra and --dec, or --object, or --positions')
-    if arguments.object is not None:
-        return [('--object', arguments.object)]
-    if arguments.positions is not None:
-        return _lines(arguments.positions)
-    if arguments.ra is None or arguments.dec is None:
-        raise UserError('--ra and --dec belong together')
-    return [('--ra, --dec', f'{arguments.ra} {arguments.dec}')]
-
-
-def _lines(path: Path) -> list[tuple[str, str]]:
-    """What a file of positions says, each with the place where it says so."""
-    try:
-        rows = list(enumerate(path.read_text(encoding='utf-8-sig').splitlines(), 1))
-    except UnicodeError as error:
-        raise UserError(f'{path}: not a text file in UTF-8') from error
-    rows = [(number, text) for number, line in rows if (text := line.split('#')[0].strip())]
-    columns = [name.strip().lower() for name in next(csv.reader([rows[0][1]]))] if rows else []
-    wanted = ['ra', 'dec'] if {'ra', 'dec'} <= set(columns) else ['name'] if 'name' in columns else []
-    found = []
-    for number, text in rows[bool(wanted) :]:
-        where = f'{path}, line {number}'
-        if wanted:
-            row = dict(zip(columns, next(csv.reader([text])), strict=False))
-            if any(not row.get(name, '').strip() for name in wanted):
-                raise UserError(f'{where}: no {" and ".join(wanted)}')
-            text = ' '.join(row[name].strip() for name in wanted)
-        found.append((where, text))
-    if not found:
-        raise UserError(f'{path}: no position in it; wanted lines such as "210.80 54.35" or "M101"')
-    return found
-
-
-def _position(text: str, where: str, resolver: str | None) -> SkyCoord:
-    """Degrees, sexagesimal hours and degrees, or a name."""
-    from astropy import units
-    from astropy.coordinates import SkyCoord, name_resolve
-
-    parts = text.replace(',', ' ').split()
-    try:
-        ra, dec = map(float, parts)
-    except ValueError:
-        pass
-    else:
-        if not (0 <= ra <= 360 and -90 <= dec <= 90):
-            raise UserError(f'{where}: {text}: wanted ra from 0 to 360 and dec from -90 to 90 degrees')
-        return SkyCoord(ra % 360, dec, unit='deg')
-    if re.fullmatch(r'[\d\s.:+\-hmsd°\'"]+', ' '.join(parts)):
-        try:
-            return SkyCoord(' '.join(parts), unit=(units.hourangle, units.deg))
-        except ValueError as error:
-            raise UserError(
-                f'{where}: {text}: not a position such as "210.80 54.35" or "14:03:12.6 +54:20:57"'
-            ) from error
-    try:
-        if resolver:
-            with name_resolve.sesame_url.set([resolver]):
-                return SkyCoord.from_name(text)
-        return SkyCoord.from_name(text)
-    except name_resolve.NameResolveError as error:
-        if 'Unable to find' in str(error):
-            raise UserError(f'{where}: the name resolver does not know {text!r}; give --ra and --dec') from error
-        raise OSError(f'{where}: the name resolver does not answer; give --ra and --dec ({error})') from error

@@ -11,6 +11,7 @@ import io
 import json
 import threading
 import zlib
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -85,6 +86,8 @@ class ArchiveServer:
 
     `faults[path]` is a list of faults, one used up by each request of that path: an HTTP status, or 'html', 'truncate'
     (ends after half of the announced bytes), 'hang' (never answers), 'drip' (a piece at a time, slowly).
+    `sabotage`, if any, is called with the handler, the path, the body and its type before an answer is sent; where it
+    returns true it has answered itself.
     """
 
     def __init__(self) -> None:
@@ -98,6 +101,7 @@ class ArchiveServer:
         self.lengths = True
         self.sia_answer: bytes | None = None
         self.next_link: str | None = None
+        self.sabotage: Callable[[Any, str, bytes, str], bool] | None = None
         self.ending = threading.Event()
         self._server = _Server(('127.0.0.1', 0), functools.partial(_Handler, self))
         self.url = f'http://127.0.0.1:{self._server.server_port}'
@@ -202,6 +206,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(b'<html><body>Not Found</body></html>', 'text/html', 404)
 
     def _send(self, body: bytes, kind: str, status: int = 200, fault: Any = None, **headers: str) -> None:
+        if self.archive.sabotage and self.archive.sabotage(self, urlsplit(self.path).path, body, kind):
+            return
         self.send_response(status)
         self.send_header('Content-Type', kind)
         if self.archive.lengths:
