@@ -103,10 +103,9 @@ def check(arguments: argparse.Namespace) -> Limits:
     for host in arguments.allow_host:
         if not re.fullmatch(r'[A-Za-z0-9.-]+(:\d{1,5})?', host):
             raise UserError(f'--allow-host {host}: wanted a name such as cdn.esahubble.org, without http://')
-    if arguments.debug:
-        logger = logging.getLogger('astro_gan.fetch')
-        logger.setLevel(logging.DEBUG)
-        logger.handlers = [logging.StreamHandler(sys.stderr)]
+    logger = logging.getLogger('astro_gan.fetch')
+    logger.setLevel(logging.DEBUG if arguments.debug else logging.WARNING)
+    logger.handlers = [_Said()] if arguments.debug else []
 
     from astro_gan.fetch.transport import Limits
 
@@ -122,6 +121,13 @@ def check(arguments: argparse.Namespace) -> Limits:
         rows=numbers['rows'],
         hosts=frozenset(host.lower() for host in arguments.allow_host),
     )
+
+
+class _Said(logging.Handler):
+    """What `fetch` asks and is answered, on the screen."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log(record.getMessage())
 
 
 def places(arguments: argparse.Namespace) -> list[tuple[str, str]]:

@@ -118,11 +118,13 @@ def _rows(
         rows, total = table['data'], (table.get('paging') or {}).get('rowsFiltered')
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise TypeError
-    except (UserError, OSError) as error:
-        named = str(error).startswith(url)
-        raise type(error)(str(error) if named else f'{url}: {error}') from error
-    except Exception as error:  # astroquery and JSON raise many types
-        raise UserError(f'{url}: not a table of the archive ({reason_of(error)[:300]})') from error
+    except Exception as error:
+        if type(error) is OSError or str(error).startswith(url):
+            raise  # no answer, which says so
+        if isinstance(error, UserError):
+            raise UserError(f'{url}: {error}') from error
+        # astroquery and JSON raise many types
+        raise UserError(f'{url}: not a table of the archive ({transport.one_line(reason_of(error))[:300]})') from error
     if len(rows) > limits.rows or (isinstance(total, int) and total > len(rows)):
         log(f'{url}: the first {min(len(rows), limits.rows)} rows are taken (--rows); a smaller radius gives all')
     return rows[: limits.rows]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import html
 import logging
@@ -36,6 +37,7 @@ BACKOFF_SECONDS = 1.0  # pauses of 0, 2, 4, 8 of these between tries; a server's
 TRIES = 5
 _PASSING = (429, 500, 502, 503, 504)  # statuses that are worth another try
 _REDIRECTS = 5
+_REDIRECTED = (301, 302, 303, 307, 308)
 _CHUNK = 1 << 13
 _SECRET = re.compile('key|token|secret|passw|auth|sign|credential', re.IGNORECASE)
 _LOG = logging.getLogger('astro_gan.fetch')
@@ -69,9 +71,16 @@ class Stopped(Exception):
     """The run is ending; what has been received stays for the next."""
 
 
+class _Session(requests.Session):
+    """One that leaves redirects to `_follow`: requests reads all that comes with one, however much."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        return None
+
+
 def make_session() -> requests.Session:
     """A session that says who asks."""
-    session = requests.Session()
+    session = _Session()
     # The form of the name follows the IVOA note "Operational identification of software components".
     session.headers['User-Agent'] = (
         f'astro_gan/{astro_gan.__version__} {requests.utils.default_user_agent()} (IVOA-copy)'
@@ -166,13 +175,11 @@ def _follow(session: requests.Session, url: str, limits: Limits, end: float, sen
         _LOG.debug(
             'asked: %s %s%s', method, without_secrets(url), f' with {sent["data"][:1000]}' if sent['data'] else ''
         )
-        response = _within(
-            end - time.monotonic(), lambda url=url, options=options: session.request(method, url, **options)
-        )
+        response = _within(end - time.monotonic(), functools.partial(session.request, method, url, **options))
         told = (one_line(response.headers.get(name, f'no {name}'))[:100] for name in ('Content-Type', 'Content-Length'))
         _LOG.debug('answered: %s, %s, %s', status_of(response), *told)
-        target = session.get_redirect_target(response)
-        if target is None:
+        target = response.headers.get('Location')
+        if not target or response.status_code not in _REDIRECTED:
             return response
         response.close()
         try:

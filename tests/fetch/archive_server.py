@@ -116,6 +116,8 @@ class ArchiveServer:
 
     `faults[path]` is a list of faults, one used up by each request of that path: an HTTP status, or 'html', 'truncate'
     (ends after half of the announced bytes), 'hang' (never answers), 'drip' (a piece at a time, slowly).
+    `sabotage`, if any, is called with the handler, the path, the body and its type before an answer is sent; where it
+    returns true it has answered itself.
     """
 
     def __init__(self) -> None:
@@ -129,10 +131,11 @@ class ArchiveServer:
         self.lengths = True
         self.sia_answer: bytes | None = None
         self.next_link: str | None = None
-        self.hostile: dict[str, Callable[[BaseHTTPRequestHandler], Any]] = {}  # by path, in place of any answer
+        self.portal_answer: bytes | None = None
         self.observations: list[dict[str, Any]] = [OBSERVATION]
         self.products: list[dict[str, Any]] = [PRODUCT]
         self.asked_portal: list[dict[str, Any]] = []
+        self.sabotage: Callable[[Any, str, bytes, str], bool] | None = None
         self.ending = threading.Event()
         self._server = _Server(('127.0.0.1', 0), functools.partial(_Handler, self))
         self.url = f'http://127.0.0.1:{self._server.server_port}'
@@ -214,9 +217,6 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name.lower(): values for name, values in parse_qs(parts.query).items()}
         self.archive.requests.append((parts.path, query, dict(self.headers)))
         self.body = self.rfile.read(int(self.headers.get('Content-Length', 0))).decode()
-        if parts.path in self.archive.hostile:
-            self.close_connection = True
-            return self.archive.hostile[parts.path](self)
         faults = self.archive.faults.get(parts.path, [])
         fault = faults.pop(0) if faults else None
         if isinstance(fault, int):
@@ -249,6 +249,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _portal(self, query: dict[str, list[str]], fault: Any) -> None:
         """MAST's portal: one service for observations, one for their files."""
         self.archive.asked_portal.append(asked := json.loads(parse_qs(self.body)['request'][0]))
+        if self.archive.portal_answer is not None:
+            return self._send(self.archive.portal_answer, 'application/json')
         rows = self.archive.products if asked['service'].endswith('Products') else self.archive.observations
         rows = rows[: asked['pagesize']]
         paging = {'page': 1, 'pageSize': asked['pagesize'], 'pagesFiltered': 1, 'rowsFiltered': len(rows)}
@@ -261,6 +263,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self._file(frame(), fault)
 
     def _send(self, body: bytes, kind: str, status: int = 200, fault: Any = None, **headers: str) -> None:
+        if self.archive.sabotage and self.archive.sabotage(self, urlsplit(self.path).path, body, kind):
+            return
         self.send_response(status)
         self.send_header('Content-Type', kind)
         if self.archive.lengths:

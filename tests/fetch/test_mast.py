@@ -89,14 +89,7 @@ def test_mistakes_and_odd_rows_give_one_line(mast, server, capsys, arguments, ob
 @pytest.mark.parametrize('body', [b'<html>down</html>', b'{"status": "ERROR", "msg": "no\x1b[2J"}', b'[1]', b'{}'])
 def test_answers_that_are_no_table(mast, server, capsys, body):
     """One line names the archive and holds no terminal codes."""
-
-    def answer(handler):
-        handler.send_response(200)
-        handler.send_header('Content-Length', str(len(body)))
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    server.hostile['/api/v0/invoke'] = answer
+    server.portal_answer = body
     assert mast() == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f'error: {server.url}')
