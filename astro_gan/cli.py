@@ -79,7 +79,9 @@ def _explain(command: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError) and error.errno and error.filename is None:
         return 'the working folder is gone; change to another one'
     if isinstance(error, UserError | OSError):
-        return ' '.join(str(error).split()) or type(error).__name__
+        line = ' '.join(str(error).split()) or type(error).__name__
+        # Of others, a server or a file, what a terminal would obey is shown as what it is.
+        return ''.join(character if character.isprintable() else ascii(character)[1:-1] for character in line)
     return ''
 
 
