@@ -33,7 +33,7 @@ WITHIN = (0.674, 0.347)
 STEPS, DAMPING = 4, 0.7
 FITTED = 1.3  # FWHM around a source that are fitted
 _GAIN = 100.0  # light, in noise units, whose own noise is as large as the sky's: bright pixels weigh less
-REACH = 16.0  # FWHM around a place that it depends on, all steps together; what is farther is below 1e-3 of a source
+REACH = 24.0  # FWHM around a place that it depends on: the steps by way of neighbours, and the blur before them
 
 
 @dataclasses.dataclass(frozen=True)
