@@ -25,7 +25,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from astro_gan import hosts
+from astro_gan import hosts, interrupts
 from astro_gan.errors import UserError
 from astro_gan.files import atomic, sums
 from astro_gan.state import GANState
@@ -48,6 +48,7 @@ def steps(directory: Path) -> list[int]:
     return sorted(int(path.name) for path in directory.glob('[0-9]*') if path.name.isascii() and path.name.isdigit())
 
 
+@interrupts.held()  # Orbax's threads would go on, and leave tracebacks
 def save(directory: Path, state: GANState, progress: dict[str, Any], score: float | None, log: Log = print) -> None:
     """Save `state` and the small JSON dict `progress` under the state's step; a step that is there stays.
 
@@ -252,6 +253,7 @@ def _cost(step: int, chosen: int | None, *, best: bool) -> str:
     return f'; back to {chosen}: {step - chosen} steps are lost'
 
 
+@interrupts.held()
 def _read(folder: Path, like: GANState) -> tuple[GANState, dict[str, Any]]:
     target = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), {f: getattr(like, f) for f in FIELDS})
     try:

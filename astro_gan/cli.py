@@ -5,18 +5,31 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import math
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import astro_gan
 from astro_gan import commands, extras
-from astro_gan.commands import apply, audit, curate, dataset, export, fetch, import_weights, models, simulate
+from astro_gan.commands import (
+    apply,
+    audit,
+    curate,
+    dataset,
+    demo,
+    export,
+    fetch,
+    import_weights,
+    models,
+    mosaic,
+    simulate,
+)
 from astro_gan.errors import UserError
+from astro_gan.interrupts import ended_by_signals
 
 _ADDRESSES = 3  # GiB that a picture of 64 x 64 pixels takes, a tenth of them in use
+_LEAST = 0.5  # GiB without which libraries do not even load, each with a page of its own about it
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -25,7 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'astro_gan {astro_gan.__version__}')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     subparsers = parser.add_subparsers(metavar='COMMAND', dest='command', required=True)
-    for module in (apply, audit, models, export, import_weights, fetch, curate, dataset, simulate):
+    for module in (apply, audit, models, export, import_weights, fetch, curate, dataset, simulate, mosaic, demo):
         module.add_to(subparsers)
     return parser
 
@@ -37,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
     arguments = make_parser().parse_args(argv)
     try:
-        with _ended_by_sigterm():
+        with ended_by_signals():
+            if _allowed() < _LEAST:
+                raise MemoryError
             status = arguments.run(arguments)
         sys.stdout.flush()
         return status
@@ -64,32 +79,28 @@ def _explain(command: str, error: Exception) -> str:
     if isinstance(error, FileNotFoundError) and error.errno and error.filename is None:
         return 'the working folder is gone; change to another one'
     if isinstance(error, UserError | OSError):
-        return ' '.join(str(error).split()) or type(error).__name__
+        line = ' '.join(str(error).split()) or type(error).__name__
+        # Of others, a server or a file, what a terminal would obey is shown as what it is.
+        return ''.join(character if character.isprintable() else ascii(character)[1:-1] for character in line)
     return ''
 
 
 def _limit() -> str:
     """What the shell allows, where that is less than the usual."""
+    if math.isinf(_allowed()):
+        return ''
+    return f': {_allowed():.1f} GiB are allowed (ulimit -v), and {_ADDRESSES} are needed to begin with'
+
+
+def _allowed() -> float:
+    """GiB of addresses that a process may have."""
     with contextlib.suppress(ImportError):  # Windows
         import resource
 
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         if limit != resource.RLIM_INFINITY:
-            return f': {limit / 2**30:.1f} GiB are allowed (ulimit -v), and {_ADDRESSES} are needed to begin with'
-    return ''
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """A job that is told to end leaves nothing half written."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+            return limit / 2**30
+    return math.inf
 
 
 def _repair_streams() -> None:

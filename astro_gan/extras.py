@@ -7,7 +7,9 @@ import importlib.util
 from astro_gan.errors import UserError
 
 _BROUGHT_BY = {
-    'data': ('imagehash', 'pyvo', 'requests', 'skimage', 'tensorflow', 'tensorflow_datasets', 'urllib3'),
+    'align': ('reproject',),
+    'demo': ('gradio',),
+    'data': ('astroquery', 'imagehash', 'pyvo', 'requests', 'skimage', 'tensorflow', 'tensorflow_datasets', 'urllib3'),
     'train': ('clu', 'dm_pix', 'huggingface_hub', 'matplotlib', 'ml_collections'),
     'onnx': ('onnx', 'onnxruntime'),
     'beam': ('apache_beam',),

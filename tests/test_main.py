@@ -163,7 +163,10 @@ def test_init_from_another_factor(tmp_path, source, smoke_run):
     [
         (['--config.generator.depth=3'], ['config.generator', "'depth'", 'blocks', 'features']),
         (['--config.supervised.lr=1'], ['config.supervised', 'learning_rate']),
-        (['--config.factor=two'], ['config.factor']),
+        (['--config.factor=two'], ['--config.factor=two: a whole number is wanted']),
+        (['--config.supervised.beta1=x'], ['--config.supervised.beta1=x: a number is wanted']),
+        (['--config.generator.back_projection=7'], ['--config.generator.back_projection=7: true or false is wanted']),
+        (['--config.fac\x1b[2Jtor=2'], ["config has no setting 'fac\\x1b[2Jtor'"]),
         (['--config.factor=5'], ['config.factor', '2, 3, 4, 6, 8, 12']),
         (['--mode=fly'], ['train', 'export']),
         (['stray'], ['stray']),

@@ -11,7 +11,7 @@ import pytest
 from astro_gan import workdir
 from astro_gan.errors import UserError
 from astro_gan.files import atomic
-from astro_gan.interrupts import Terminated, ended_by_sigterm, stop_signals
+from astro_gan.interrupts import Terminated, ended_by_signals, held, stop_signals
 
 
 @dataclasses.dataclass
@@ -147,10 +147,26 @@ def test_a_second_ctrl_c_is_not_waited_for():
 
 def test_sigterm_and_ctrl_c_together_still_save():
     """Each for the first time is noted; only a second Ctrl-C interrupts, and SIGTERM outside of training ends."""
-    with ended_by_sigterm():
+    with ended_by_signals():
         with stop_signals() as stop:
             for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
                 os.kill(os.getpid(), signum)
             assert stop == [signal.SIGTERM, signal.SIGINT, signal.SIGTERM]
         with pytest.raises(Terminated):
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_ctrl_c_waits_for_what_must_not_be_cut():
+    """In a save both are held: at its end the first is noted and the second interrupts; what was ignored stays so."""
+    with stop_signals() as stop, pytest.raises(KeyboardInterrupt), held():  # noqa: PT012
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop == []
+    assert stop == [signal.SIGINT]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with held():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -16,7 +16,7 @@ from typing import Any
 from astro_gan import commands
 from astro_gan.commands import checks, guides
 
-FRAME_SETTINGS = ('sky', 'noise', 'fwhm', 'sharpen', 'denoise', 'residual')
+FRAME_SETTINGS = ('sky', 'noise', 'fwhm', 'correlation', 'concentration', 'sharpen', 'denoise', 'residual')
 REFINEMENTS = ('self_ensemble', 'back_project', 'consistent', 'blend', 'trust')
 MOST_STEPS = 20  # of back-projection: each widens what a tile has to see
 HELP = {
@@ -160,6 +160,18 @@ def _add_frame_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--fwhm', type=_number(0.5, 50), metavar='PIXELS', help="width of a star; default: from the frame's own stars"
     )
+    group.add_argument(
+        '--correlation',
+        type=_number(0, 0.7),
+        metavar='X',
+        help='of the noise of neighbouring pixels, 0 to 0.7; default: measured',
+    )
+    group.add_argument(
+        '--concentration',
+        type=share,
+        metavar='X',
+        help="share of a star's light within 1 FWHM, of that within 3; default: measured",
+    )
     group.add_argument('--sharpen', type=share, default=1.0, metavar='X', help='share of the sharpening; default: 1')
     group.add_argument('--denoise', type=share, default=1.0, metavar='X', help='share of the denoising; default: 1')
     group.add_argument(
@@ -191,17 +203,18 @@ def _add_refinements(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Apply the models; 1 if a file failed, or if standard output took nothing."""
+def prepare(arguments: argparse.Namespace, log: Callable[[str], Any]) -> tuple[Any, Any, list[Any], Any]:
+    """What the command line asks for: the model, the one for frames or None, the jobs and the settings.
+
+    Raises:
+        UserError: options or files that cannot be; one line.
+    """
     from pathlib import Path
 
-    from astro_gan.errors import UserError
-    from astro_gan.files.paths import printable
     from astro_gan.inference import files
     from astro_gan.inference.choose import choose_frame_model, choose_model
     from astro_gan.inference.jobs import find_jobs
 
-    use_compilation_cache()
     given = vars(arguments)
     settings = files.Settings(
         allow_color=given.get('allow_color', False),
@@ -222,13 +235,25 @@ def run(arguments: argparse.Namespace) -> int:
         resume=arguments.resume,
         maximum_pixels=arguments.max_megapixels * 10**6,
     )
-    out = Path(arguments.out)
-    jobs = find_jobs(arguments.inputs, out, arguments.format, log=_note)
-    variants = given.get('variants')
+    jobs = find_jobs(arguments.inputs, Path(arguments.out), arguments.format, log=log)
     settings = dataclasses.replace(settings, guides=guides.options(arguments, jobs))
     chosen = (arguments.command, arguments.model, given.get('factor'))
     model = choose_model(*chosen, settings.blend)
     frame_model = choose_frame_model(*chosen) if settings.blend is None else None
+    return model, frame_model, jobs, settings
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Apply the models; 1 if a file failed, or if standard output took nothing."""
+    from pathlib import Path
+
+    from astro_gan.errors import UserError
+    from astro_gan.files.paths import printable
+    from astro_gan.inference import files
+
+    use_compilation_cache()
+    model, frame_model, jobs, settings = prepare(arguments, _note)
+    out, variants = Path(arguments.out), vars(arguments).get('variants')
     if out.exists() and not out.is_dir():
         raise UserError(f'{printable(out)}: is a file; -o names a folder')
     out.mkdir(parents=True, exist_ok=True)

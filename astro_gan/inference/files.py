@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
+import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     pass
 
 MADE, FINISHED, ELSEWHERE, FAILED = 'made', 'finished', 'elsewhere', 'failed'  # what a file came to
+_PATIENCE = 4.0  # seconds
 SMALLEST = 64  # pixels on a side; networks have nothing to go by in less
 Progress = Callable[[float], Any]  # is told the megapixels of output that have been made since
 Start = Callable[[str, float], Any]
@@ -82,23 +85,41 @@ def apply_files(
     counts: Counter[str] = Counter()
     for source, target in jobs:
         try:
-            outcome = apply_file(
-                model,
-                source,
-                target,
-                settings,
-                frame_model,
-                progress=progress,
-                start=start,
-                log=log,
-                since=since,
-                audited=audited,
-            )
+            with _patience(source, log, start) as started:
+                outcome = apply_file(
+                    model,
+                    source,
+                    target,
+                    settings,
+                    frame_model,
+                    progress=progress,
+                    start=started,
+                    log=log,
+                    since=since,
+                    audited=audited,
+                )
         except Exception as error:
             outcome = FAILED
             fail(explain(error, source, target))
         counts[outcome] += 1
     return counts
+
+
+@contextlib.contextmanager
+def _patience(source: str, log: Callable[[str], None], start: Start) -> Iterator[Start]:
+    """Say of a file that is not open after a while that it is being read; gives `start`, which ends the waiting."""
+    waiting = threading.Timer(_PATIENCE, log, [f'{printable(source)}: being read; large and packed files take a while'])
+    waiting.daemon = True
+    waiting.start()
+
+    def started(source: str, megapixels: float) -> None:
+        waiting.cancel()
+        start(source, megapixels)
+
+    try:
+        yield started
+    finally:
+        waiting.cancel()
 
 
 def remove_stale(folders: Iterable[Path], log: Callable[[str], None]) -> None:

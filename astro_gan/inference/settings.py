@@ -24,7 +24,8 @@ class Settings:
         mask: of FITS frames, what 1 in a MASK means ('bad', 'good'), or 'ignore'; None: bad, unless that is most of it.
         allow_mosaic: frames of colour sensors before debayering are taken as gray.
         ignore_checksum: frames that do not agree with their DATASUM are read.
-        sky, noise, fwhm: of frames, for models for frames, in place of what is measured; data values and pixels.
+        sky, noise, fwhm, correlation, concentration: of frames, for models for frames, in place of what is measured;
+            data values and pixels.
         sharpen, denoise: how much of what a model for frames does is kept, 0 to 1.
         self_ensemble, back_project, consistent: see `refine.Refined`.
         blend: share of a GAN's weights in a supervised network's; None: one network.
@@ -52,6 +53,8 @@ class Settings:
     sky: float | None = None
     noise: float | None = None
     fwhm: float | None = None
+    correlation: float | None = None
+    concentration: float | None = None
     sharpen: float = 1.0
     denoise: float = 1.0
     residual: bool = False
@@ -79,6 +82,8 @@ class Settings:
             'sky',
             'noise',
             'fwhm',
+            'correlation',
+            'concentration',
             'sharpen',
             'denoise',
             'self_ensemble',

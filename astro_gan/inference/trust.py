@@ -30,7 +30,7 @@ from astro_gan.inference.refine import turned
 from astro_gan.inference.render import render
 from astro_gan.model import Model, to_levels
 from astro_gan.models.layers import bicubic_upsample, edge_pad
-from astro_gan.noise_units import from_network
+from astro_gan.noise_units import from_network, to_network
 
 FLOOR = 0.05 / 255  # added before logarithms: below a twentieth of a level nothing differs
 _WINDOW = 17  # pixels of the input in which contrast is measured
@@ -196,8 +196,10 @@ def _write_frame(
     scale = factor**2 if settings.conserve == 'flux' else 1
     top = 0
     with open_writer(path, shape, header, overwrite=settings.overwrite or settings.resume) as write:
-        for values in dataclasses.replace(observed, network=network, residual=None).outputs(settings.tile, log):
-            output, half = values[:, :, 0], values[:, :, 1]
+        outputs = dataclasses.replace(observed, network=network, residual=None).outputs(settings.tile, log)
+        own = (np.stack([from_network(x[:, :, 0]), x[:, :, 1], from_network(x[:, :, 0])], 2) for x in outputs)
+        for values, _ in observed.corrected(own):
+            output, half = to_network(values[:, :, 0]), values[:, :, 1]
             width = (from_network(output + half) - from_network(output - half)) / 2
             data = observed.to_data(width, top, factor, sky=False) / np.float32(scale)
             write(data if planes else data[0])

@@ -155,3 +155,23 @@ def test_real_frames(real_data, name, hdu, noise, correlation):
     found = measure(frame.data, frame.bad)
     assert found.noise_level.value == pytest.approx(noise, rel=0.05)
     assert found.correlation.value == pytest.approx(correlation, abs=0.05)
+
+
+def test_noise_that_32_bits_cannot_hold():
+    """In a part of the frame its neighbours' is taken; in all of it, one line."""
+    data = np.random.default_rng(0).normal(100, 5, (192, 128))
+    data[:64] *= 1e-150
+    found = measure(data)
+    assert 4.5 < found.noise.values.min() < found.noise.values.max() < 5.5
+    with pytest.raises(ValueError, match='no noise to measure'):
+        measure(data * 1e-150)
+
+
+def test_a_correlation_that_is_known_takes_the_place_of_the_measured():
+    """The noise follows from it: of differences of neighbours, variance 1 - correlation."""
+    data, _, _ = skies.field(3, correlation=0.4)
+    found = measure(data, correlation=0.4)
+    assert found.correlation.value == 0.4
+    assert found.correlation.source == 'as given'
+    assert not found.grain
+    assert found.noise_level.value == pytest.approx(2.0, rel=0.05)
