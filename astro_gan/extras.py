@@ -9,7 +9,7 @@ from astro_gan.errors import UserError
 _BROUGHT_BY = {
     'align': ('reproject',),
     'demo': ('gradio',),
-    'data': ('imagehash', 'pyvo', 'requests', 'skimage', 'tensorflow', 'tensorflow_datasets', 'urllib3'),
+    'data': ('astroquery', 'imagehash', 'pyvo', 'requests', 'skimage', 'tensorflow', 'tensorflow_datasets', 'urllib3'),
     'train': ('clu', 'dm_pix', 'huggingface_hub', 'matplotlib', 'ml_collections'),
     'onnx': ('onnx', 'onnxruntime'),
     'beam': ('apache_beam',),

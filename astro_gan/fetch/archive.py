@@ -16,7 +16,6 @@ Two services, as their public pages describe them (https://hla.stsci.edu/hla_hel
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import io
 import re
@@ -27,13 +26,12 @@ from urllib.parse import urlencode, urlsplit
 
 import numpy as np
 import requests
-import urllib3
 from astropy.coordinates import SkyCoord
 
 from astro_gan.errors import UserError
 from astro_gan.fetch import transport
 from astro_gan.fetch.downloads import Item
-from astro_gan.files.refusals import reason_of
+from astro_gan.fetch.lists import check_votable
 
 SIA_URL = 'https://hla.stsci.edu/cgi-bin/hlaSIAP.cgi'
 CUTOUT_URL = 'https://hla.stsci.edu/cgi-bin/fitscut.cgi'
@@ -46,9 +44,10 @@ CREDIT = (
 )
 LICENCE = 'public archive data'
 
-_LARGEST_LIST = 64_000_000
 # Centres of one visit that are further apart belong to two pointings: an ACS field is 202 arcsec wide.
 _SAME_POINTING = 30.0
+# Beyond these a list speaks of no image: arcsec per pixel, pixels.
+_SCALES, _WIDEST = (1e-4, 1e3), 10**6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +91,7 @@ def list_observations(
     instruments: Sequence[str] = INSTRUMENTS,
     filters: Sequence[str] = (),
     url: str = SIA_URL,
+    limits: transport.Limits = transport.LIMITS,
     log: Callable[[str], None] = print,
 ) -> list[Observation]:
     """Ask the archive for the combined images that overlap a square of 2 x `radius` degrees around a position.
@@ -107,42 +107,43 @@ def list_observations(
         pos=position,
         size=2 * radius,  # SIA's SIZE is the full width
         format='image/fits',
-        session=session,
         imagetype='combined',
         inst=','.join(instruments),
         proprietary='false',
     )
     if filters:
         query['SPECTRAL_ELT'] = ','.join(filters)
-    try:
-        with contextlib.closing(query.execute_stream()) as stream:
-            query.raise_if_error()
-            answer = stream.read(_LARGEST_LIST + 1)
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise OSError(f'{url}: {transport.explain(error)}') from error
-    except Exception as error:  # pyvo's own, for an HTTP status
-        raise UserError(f'{url}: {error}') from error
-    if len(answer) > _LARGEST_LIST:
-        raise UserError(f'{url}: the list is larger than {_LARGEST_LIST / 1e6:.0f} MB; ask for a smaller radius')
-    return _observations(answer, url, log)
+    address = url + ('&' if '?' in url else '?') + urlencode(dict(query))
+    answer = transport.get_bytes(session, address, limits, shown=url)
+    return _observations(answer, url, limits.rows, log)
 
 
-def _observations(answer: bytes, url: str, log: Callable[[str], None]) -> list[Observation]:
+def _observations(answer: bytes, url: str, rows: int, log: Callable[[str], None]) -> list[Observation]:
     from astropy.io import votable
     from pyvo.dal.exceptions import DALAccessError, DALOverflowWarning
     from pyvo.dal.sia import SIAResults
 
+    if answer.lstrip()[:5].lower() in (b'<html', b'<!doc'):
+        raise UserError(f'{url}: {transport.web_page(answer[:4096], "a list of images")}')
+    try:
+        check_votable(answer, rows)
+    except UserError as error:
+        raise UserError(f'{url}: {error}') from error
     # Archives' tables are often not quite standard; what cannot be read at all raises.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
         try:
             results = SIAResults(votable.parse(io.BytesIO(answer)), url=url)
         except DALAccessError as error:
-            raise UserError(f'{url}: the archive refuses the query: {error.reason}') from error
+            raise UserError(
+                f'{url}: the archive refuses the query: {transport.one_line(error.reason)[:300]}'
+            ) from error
         except Exception as error:  # the XML and VOTable parsers raise many types
             if answer.lstrip()[:5].lower() in (b'<html', b'<!doc'):
                 raise UserError(f'{url}: {transport.web_page(answer[:4096], "a list of images")}') from error
-            raise UserError(f'{url}: not a VOTable ({reason_of(error)})') from error
+            place = re.search(r':(\d+):\d+:', str(error))
+            where = f'line {place[1]} of it' if place else 'what it says of itself'
+            raise UserError(f'{url}: not a VOTable that can be read: {where} is not as the standard has it') from error
     if any(issubclass(warning.category, DALOverflowWarning) for warning in caught):
         log(f'{url}: the archive lists the first {len(results)} images only; a smaller radius gives all')
     names = {name.lower(): name for name in results.fieldnames}
@@ -160,6 +161,8 @@ def _observations(answer: bytes, url: str, log: Callable[[str], None]) -> list[O
         used = re.findall(r'\bF\d{3,4}[A-Z]{1,2}\b', text(record, 'spectral_elt').upper())
         if len(used) != 1 or not text(record, 'dataset') or ra is None or dec is None:
             continue  # 'detection', a grism, a colour image, or no image at all
+        if not -90 <= dec <= 90 or abs(ra) > 360:
+            continue
         scale, width = _number(record.getbyucd('VOX:Image_Scale')), _number(record.getbyucd('VOX:Image_Naxis'))
         observations.append(
             Observation(
@@ -168,8 +171,8 @@ def _observations(answer: bytes, url: str, log: Callable[[str], None]) -> list[O
                 detector=text(record, 'detector'),
                 ra=ra % 360,
                 dec=dec,
-                scale=abs(scale) * 3600 if scale else None,
-                width=int(width) if width else None,
+                scale=abs(scale) * 3600 if scale and _SCALES[0] <= abs(scale) * 3600 <= _SCALES[1] else None,
+                width=int(width) if width and 1 <= width <= _WIDEST else None,
                 exposure=_number(record[names['exptime']]) or 0.0 if 'exptime' in names else 0.0,
                 title=text(record, 'target') or text(record, 'title'),
             )

@@ -15,7 +15,6 @@ import datetime
 import os
 import queue
 import threading
-import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -23,7 +22,8 @@ import requests
 from tqdm import tqdm
 
 from astro_gan.errors import UserError
-from astro_gan.fetch import transport
+from astro_gan.fetch import parts, transport
+from astro_gan.fetch.transport import LIMITS, Limits
 from astro_gan.files import pictures
 from astro_gan.files.hashes import sha256_of
 from astro_gan.files.locks import only_one
@@ -64,7 +64,7 @@ def fetch(
     *,
     session: requests.Session,
     jobs: int = 2,
-    limit: int = 300_000_000,
+    limits: Limits = LIMITS,
     log: Callable[[str], None] = print,
 ) -> dict[str, int]:
     """Download items into a folder, `jobs` at a time, and list them in its manifest.csv.
@@ -73,7 +73,7 @@ def fetch(
     again. The manifest is replaced as a whole after each file, so it is complete after a kill at any moment.
 
     Args:
-        limit: a larger file, in bytes, is refused.
+        limits: a file that is larger, or takes longer, is given up; so is one that a redirect has elsewhere.
 
     Returns:
         How many were 'fetched', 'kept' (already there) and 'failed'.
@@ -86,11 +86,11 @@ def fetch(
     root.mkdir(parents=True, exist_ok=True)
     wanted = list({item.file: item for item in items}.values())
     with only_one(root / '.fetch.lock', f'{printable(root)}: another fetch is writing there; wait for it to end'):
-        return _fetch(wanted, root, session, jobs, limit, log)
+        return _fetch(wanted, root, session, jobs, limits, log)
 
 
 def _fetch(
-    items: list[Item], root: Path, session: requests.Session, jobs: int, limit: int, log: Callable[[str], None]
+    items: list[Item], root: Path, session: requests.Session, jobs: int, limits: Limits, log: Callable[[str], None]
 ) -> dict[str, int]:
     rows, columns = read_manifest(root / 'manifest.csv')
     todo: queue.SimpleQueue[Item] = queue.SimpleQueue()
@@ -104,7 +104,7 @@ def _fetch(
             while not stop.is_set():
                 item = todo.get_nowait()
                 try:
-                    results.put(_settle(item, known.get(item.file), root, session, limit, stop))
+                    results.put(_settle(item, known.get(item.file), root, session, limits, stop))
                 except BaseException as error:  # for the main thread: a full disk ends the run
                     results.put(error)
                     return
@@ -147,7 +147,7 @@ def _fetch(
 
 
 def _settle(
-    item: Item, row: dict[str, str] | None, root: Path, session: requests.Session, limit: int, stop: threading.Event
+    item: Item, row: dict[str, str] | None, root: Path, session: requests.Session, limits: Limits, stop: threading.Event
 ) -> tuple[str, dict[str, str]]:
     """See to one item: its outcome and its manifest row."""
     path = root / item.file
@@ -160,27 +160,30 @@ def _settle(
     }
     row['fetched'] = datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')
     try:
-        row |= _download(item, path, session, limit, stop)
+        row |= _download(item, path, session, limits, stop)
     except ValueError as error:
         return 'failed', row | {'status': 'failed', 'reason': transport.one_line(error)}
     return 'fetched', row | {'status': 'ok'}
 
 
-def _download(item: Item, path: Path, session: requests.Session, limit: int, stop: threading.Event) -> dict[str, str]:
+def _download(
+    item: Item, path: Path, session: requests.Session, limits: Limits, stop: threading.Event
+) -> dict[str, str]:
     """Receive one file, check it and give it its name. UserError: the reason why that failed."""
-    if item.size and item.size > limit:
-        raise UserError(f'announced as {item.size / 1e6:.0f} MB, more than the limit of {limit / 1e6:.0f} MB')
+    if item.size and item.size > limits.file_bytes:
+        limit = limits.file_bytes / 1e6
+        raise UserError(f'announced as {item.size / 1e6:.0f} MB, more than the limit of {limit:.0f} MB')
     part = path.with_name(f'.{path.name}.part')  # hidden: what reads folders of pictures passes it over
-    transport.receive(item.url, part, session, limit, stop)
+    parts.receive(item.url, part, session, limits, stop)
     try:
         height, width = _measure(part)
     except ValueError as error:
-        transport.forget(part)
+        parts.forget(part)
         raise UserError(str(error).removeprefix(f'{printable(part)}: ')) from error
     length = str(part.stat().st_size)
     described = {'bytes': length, 'sha256': sha256_of(part), 'width': str(width), 'height': str(height)}
     os.replace(part, path)
-    transport.forget(part)
+    parts.forget(part)
     return described
 
 
@@ -199,24 +202,16 @@ _WARNINGS = threading.Lock()  # their filters are of the whole process, and down
 
 
 def _measure_fits(path: Path, start: bytes) -> tuple[int, int]:
-    from astropy.io import fits
+    from astro_gan.files import fits_open
 
     if not start.startswith(b'SIMPLE  ='):
         raise UserError('not a FITS file')
-    try:
-        # Headers only. Archives' headers are often not quite standard, which is no reason to refuse them.
-        with _WARNINGS, warnings.catch_warnings(action='ignore'), fits.open(path, memmap=True) as units:
-            units.verify('silentfix+ignore')
-            length = path.stat().st_size
-            for unit in units:
-                place = unit.fileinfo()
-                if place['datLoc'] + place['datSpan'] > length:
-                    raise UserError('the end of the FITS file is missing')
-            shapes = [unit.shape for unit in units if unit.is_image and len(unit.shape) == 2]
-    except ValueError:
-        raise
-    except Exception as error:  # astropy raises nearly every type on damaged files
-        raise UserError(f'damaged FITS file ({error})') from error
+    # Headers only, each looked at before astropy sees it.
+    with path.open('rb') as file, _WARNINGS, fits_open.explained(printable(path)):
+        hdus, units = fits_open.extensions(file)
+        if any(unit.data + unit.length > path.stat().st_size for unit in units):
+            raise fits_open.Refused('the end of the FITS file is missing')
+        shapes = [hdu.shape for hdu in hdus if fits_open.is_image(hdu) and len(hdu.shape) == 2]
     if not shapes:
         raise UserError('a FITS file without a two-dimensional image')
     return shapes[0][0], shapes[0][1]

@@ -12,6 +12,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from astro_gan.errors import UserError
+from astro_gan.files.hashes import sha256_of
+from astro_gan.files.paths import printable
 
 WEIGHTS = Path(__file__).resolve().parent.parent / 'weights'
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # RGB in [0, 1]
@@ -58,24 +60,52 @@ def read_tensors(path: str | Path, shapes: Mapping[str, tuple[int, ...]]) -> dic
     return tensors
 
 
-def hub_file(repository: str, *, setting: str) -> Path:
-    """Fetches (or finds in the cache) `model.safetensors` of a Hugging Face repository.
+# `model.safetensors` of these repositories: the revision, and the SHA-256 of the file. As other projects pin them, each
+# found in two that do not know of each other; of timm/vgg19.tv_in1k none was found.
+PINNED = {
+    'timm/resnet18.tv_in1k': (
+        'bbd144b3e5565108aad885f145491d11bc6ce807',
+        '694f673df6520a3158624e8a89af086f59923ee4cd7436fe5bc3bc71d295ad81',
+    ),
+    'timm/resnet50.tv_in1k': (
+        '78f3ecfdb38e06d9b8397f662e7ab8fee96026fa',
+        '5d061a3c593d795bfe682d9b152bafbcf550579873492def3515b46db1189888',
+    ),
+    'timm/vgg16.tv_in1k': (
+        'b8d8aa2dd860af9233c8c67385a8097fd6c35d3f',
+        '57b026918159a6bf9faf8405c3a551903768e7138989d9c6224a14227203fad8',
+    ),
+}
 
-    Any failure is a UserError of one line: what is missing, and that `setting` takes a file.
+
+def hub_file(repository: str, *, setting: str) -> Path:
+    """Fetches (or finds in the cache) `model.safetensors` of a Hugging Face repository: the version of `PINNED`.
+
+    Any failure is a UserError of one line: what is missing or wrong, and that `setting` takes a file.
     """
+    way_out = f'download it elsewhere and give its path as {setting}'
+    if repository not in PINNED:
+        raise UserError(f'{repository}: which version of it is the right one is not known here; {way_out}')
+    revision, digest = PINNED[repository]
     try:
         from huggingface_hub import hf_hub_download
 
         logging.getLogger('huggingface_hub').setLevel(logging.ERROR)  # it tells of every retry
 
-        return Path(hf_hub_download(repository, 'model.safetensors'))
+        path = Path(hf_hub_download(repository, 'model.safetensors', revision=revision))
+        found = sha256_of(path)
     except Exception as error:  # no package, network, repository, disk: one way out
         reason = str(error).strip().splitlines()
         raise UserError(
             f'could not get model.safetensors of {repository} from the Hugging Face hub '
-            f'({type(error).__name__}: {reason[0] if reason else "no reason given"}); '
-            f'download it elsewhere and give its path as {setting}'
+            f'({type(error).__name__}: {printable(reason[0]) if reason else "no reason given"}); {way_out}'
         ) from None
+    if found != digest:
+        raise UserError(
+            f'{printable(path)}: SHA-256 {found}, not {digest} as {repository} had: damaged or others; '
+            f'delete the file to have it fetched again, or {way_out}'
+        )
+    return path
 
 
 def insert_backbone(variables: Mapping[str, Any], backbone: Mapping[str, Any]) -> dict[str, Any]:

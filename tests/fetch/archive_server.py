@@ -11,6 +11,7 @@ import io
 import json
 import threading
 import zlib
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -49,6 +50,29 @@ _FIELDS = """
 <FIELD name="Level" datatype="int"/>
 """
 
+# Rows of MAST's portal, as its documentation and the samples in astroquery's own tests have them.
+OBSERVATION = {
+    'obsid': 26604471,
+    'obs_id': 'jcdm14010',
+    'obs_collection': 'HST',
+    'target_name': 'NGC5457',
+    's_ra': RA,
+    's_dec': DEC,
+    'instrument_name': 'ACS/WFC',
+    'filters': 'F814W',
+}
+PRODUCT = {
+    'obsID': 26604471,
+    'obs_id': 'jcdm14010',
+    'obs_collection': 'HST',
+    'productFilename': 'jcdm14010_drc.fits',
+    'dataURI': 'mast:HST/product/jcdm14010_drc.fits',
+    'productSubGroupDescription': 'DRC',
+    'calib_level': 3,
+    'dataRights': 'PUBLIC',
+    'size': 20160,
+}
+
 HTML_ERROR = (
     b'<!DOCTYPE html><html><head><title>Error</title></head><body><h1>fitscut failed</h1>No such image</body></html>'
 )
@@ -80,11 +104,20 @@ def noise(seed: int, size: int = 300) -> bytes:
     return file.getvalue()
 
 
+def frame() -> bytes:
+    """A drizzled frame: an empty primary unit, then SCI."""
+    file = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.ones((60, 50), np.float32), name='SCI')]).writeto(file)
+    return file.getvalue()
+
+
 class ArchiveServer:
     """The server, what it was asked, and the faults it shall show.
 
     `faults[path]` is a list of faults, one used up by each request of that path: an HTTP status, or 'html', 'truncate'
     (ends after half of the announced bytes), 'hang' (never answers), 'drip' (a piece at a time, slowly).
+    `sabotage`, if any, is called with the handler, the path, the body and its type before an answer is sent; where it
+    returns true it has answered itself.
     """
 
     def __init__(self) -> None:
@@ -98,6 +131,11 @@ class ArchiveServer:
         self.lengths = True
         self.sia_answer: bytes | None = None
         self.next_link: str | None = None
+        self.portal_answer: bytes | None = None
+        self.observations: list[dict[str, Any]] = [OBSERVATION]
+        self.products: list[dict[str, Any]] = [PRODUCT]
+        self.asked_portal: list[dict[str, Any]] = []
+        self.sabotage: Callable[[Any, str, bytes, str], bool] | None = None
         self.ending = threading.Event()
         self._server = _Server(('127.0.0.1', 0), functools.partial(_Handler, self))
         self.url = f'http://127.0.0.1:{self._server.server_port}'
@@ -178,6 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = {name.lower(): values for name, values in parse_qs(parts.query).items()}
         self.archive.requests.append((parts.path, query, dict(self.headers)))
+        self.body = self.rfile.read(int(self.headers.get('Content-Length', 0))).decode()
         faults = self.archive.faults.get(parts.path, [])
         fault = faults.pop(0) if faults else None
         if isinstance(fault, int):
@@ -192,16 +231,40 @@ class _Handler(BaseHTTPRequestHandler):
             '/cgi-bin/hlaSIAP.cgi': self._list,
             '/cgi-bin/fitscut.cgi': self._cutout,
             '/images/d2d/': self._feed,
+            '/api/v0/invoke': self._portal,
+            '/api/v0.1/Download/file': self._frame,
         }
         if parts.path in services:
             return services[parts.path](query, fault)
+        if parts.path.endswith('/columnsconfig'):
+            return self._send(b'{"obsid": {}}', 'application/json')
         if parts.path.startswith('/sesame/'):
             return self._resolve(parts.query)
         if parts.path in self.archive.files:
             return self._file(self.archive.files[parts.path], fault)
         return self._send(b'<html><body>Not Found</body></html>', 'text/html', 404)
 
+    do_POST = do_GET
+
+    def _portal(self, query: dict[str, list[str]], fault: Any) -> None:
+        """MAST's portal: one service for observations, one for their files."""
+        self.archive.asked_portal.append(asked := json.loads(parse_qs(self.body)['request'][0]))
+        if self.archive.portal_answer is not None:
+            return self._send(self.archive.portal_answer, 'application/json')
+        rows = self.archive.products if asked['service'].endswith('Products') else self.archive.observations
+        rows = rows[: asked['pagesize']]
+        paging = {'page': 1, 'pageSize': asked['pagesize'], 'pagesFiltered': 1, 'rowsFiltered': len(rows)}
+        answer = {'status': 'COMPLETE', 'msg': '', 'data': rows, 'fields': [], 'paging': paging}
+        return self._send(json.dumps(answer).encode(), 'application/json', 200, fault)
+
+    def _frame(self, query: dict[str, list[str]], fault: Any) -> None:
+        if query['uri'] != [self.archive.products[0]['dataURI']]:
+            return self._send(b'{}', 'application/json', 404)
+        return self._file(frame(), fault)
+
     def _send(self, body: bytes, kind: str, status: int = 200, fault: Any = None, **headers: str) -> None:
+        if self.archive.sabotage and self.archive.sabotage(self, urlsplit(self.path).path, body, kind):
+            return
         self.send_response(status)
         self.send_header('Content-Type', kind)
         if self.archive.lengths:

@@ -58,7 +58,7 @@ def server():
 @pytest.fixture
 def session(impatient):
     """The client's session."""
-    with transport.make_session(2) as opened:
+    with transport.make_session() as opened:
         yield opened
 
 
@@ -525,7 +525,9 @@ def test_content_is_checked(server, session, tmp_path, name, body, reason):
     """Only whole images of a bearable size get a name, whatever the server calls them."""
     server.files['/file'] = body
     item = downloads.Item(name, f'{server.url}/file', 'test', 'a')
-    counts = downloads.fetch([item], tmp_path, session=session, limit=1_000_000, log=lambda line: None)
+    counts = downloads.fetch(
+        [item], tmp_path, session=session, limits=transport.Limits(file_bytes=1_000_000), log=lambda line: None
+    )
     assert counts == {'fetched': 0, 'kept': 0, 'failed': 1}
     assert reason in manifest(tmp_path)[0]['reason']
     assert str(tmp_path) not in manifest(tmp_path)[0]['reason']
@@ -541,7 +543,9 @@ def test_content_is_checked_where_no_length_is_announced(server, session, tmp_pa
     server.lengths = False
     server.files['/file'] = body
     item = downloads.Item('a.jpg', f'{server.url}/file', 'test', 'a')
-    downloads.fetch([item], tmp_path, session=session, limit=1_000_000, log=lambda line: None)
+    downloads.fetch(
+        [item], tmp_path, session=session, limits=transport.Limits(file_bytes=1_000_000), log=lambda line: None
+    )
     assert reason in manifest(tmp_path)[0]['reason']
     assert sorted(path.name for path in tmp_path.iterdir()) in (['manifest.csv'], ['.fetch.lock', 'manifest.csv'])
 
@@ -607,7 +611,7 @@ def test_full_disk_ends_the_run(server, session, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(transport.Path, 'open', full)
+    monkeypatch.setattr(Path, 'open', full)
     with pytest.raises(OSError, match='No space left'):
         downloads.fetch(items, tmp_path, session=session)
     assert len(server.requests) <= 4

@@ -233,3 +233,27 @@ def test_insert_backbone_refuses():
         insert_backbone(variables, backbone)
     with pytest.raises(ValueError, match="the network has no 'encoder'"):
         insert_backbone({'params': {}}, backbone)
+
+
+def test_hub_files_are_pinned(monkeypatch, tmp_path):
+    """The pinned commit is asked for, and a file of other bytes is refused by its SHA-256."""
+    import hashlib
+
+    import huggingface_hub
+
+    from astro_gan.models import backbones
+
+    path = tmp_path / 'model.safetensors'
+    path.write_bytes(b'weights')
+    asked = []
+    monkeypatch.setattr(huggingface_hub, 'hf_hub_download', lambda *names, revision: asked.append(revision) or path)
+    name, (revision, _) = next(iter(backbones.PINNED.items()))
+    with pytest.raises(
+        ValueError, match=r'SHA-256 9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c, not'
+    ):
+        backbones.hub_file(name, setting='here')
+    monkeypatch.setitem(backbones.PINNED, name, (revision, hashlib.sha256(b'weights').hexdigest()))
+    assert backbones.hub_file(name, setting='here') == path
+    assert asked == [revision] * 2
+    with pytest.raises(ValueError, match='give its path as here'):
+        backbones.hub_file('timm/other', setting='here')
