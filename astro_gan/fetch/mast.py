@@ -144,7 +144,7 @@ def _item(product: dict[str, Any], row: dict[str, Any], url: str) -> Item | None
     mission = _text(row, 'obs_collection')
     return Item(
         file=f'{transport.safe_name(name[:-5])}.fits',
-        url=f'{url.rstrip("/")}/api/v0.1/Download/file?uri={quote(uri, safe="")}',
+        url=f'{url.rstrip("/")}/api/v0.1/Download/file?uri={quote(uri, safe=":/")}',
         source='mast',
         id=_text(product, 'obs_id') or _text(row, 'obs_id'),
         title=_text(row, 'target_name'),
