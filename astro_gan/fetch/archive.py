@@ -32,7 +32,6 @@ from astro_gan.errors import UserError
 from astro_gan.fetch import transport
 from astro_gan.fetch.downloads import Item
 from astro_gan.fetch.lists import check_votable
-from astro_gan.files.refusals import reason_of
 
 SIA_URL = 'https://hla.stsci.edu/cgi-bin/hlaSIAP.cgi'
 CUTOUT_URL = 'https://hla.stsci.edu/cgi-bin/fitscut.cgi'
@@ -140,7 +139,9 @@ def _observations(answer: bytes, url: str, rows: int, log: Callable[[str], None]
                 f'{url}: the archive refuses the query: {transport.one_line(error.reason)[:300]}'
             ) from error
         except Exception as error:  # the XML and VOTable parsers raise many types
-            raise UserError(f'{url}: not a VOTable ({reason_of(error)[:300]})') from error
+            place = re.search(r':(\d+):\d+:', str(error))
+            where = f'line {place[1]} of it' if place else 'what it says of itself'
+            raise UserError(f'{url}: not a VOTable that can be read: {where} is not as the standard has it') from error
     if any(issubclass(warning.category, DALOverflowWarning) for warning in caught):
         log(f'{url}: the archive lists the first {len(results)} images only; a smaller radius gives all')
     names = {name.lower(): name for name in results.fieldnames}

@@ -18,6 +18,7 @@ import dataclasses
 import functools
 import hashlib
 import html
+import http.client
 import logging
 import queue
 import re
@@ -319,6 +320,8 @@ def explain(error: Exception) -> str:
     refused = isinstance(cause, urllib3.exceptions.NewConnectionError)  # by descent a TimeoutError too
     if isinstance(cause, urllib3.exceptions.TimeoutError) and not refused:
         return 'no answer in time'
+    if isinstance(cause, http.client.IncompleteRead):
+        return 'the connection ended before the answer did'
     return re.sub(r'^<?HTTPS?Connection.*?\)?>?: ', '', one_line(cause))[:300] or type(cause).__name__
 
 
