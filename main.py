@@ -14,6 +14,8 @@ try:
     from experiments import command
 except ModuleNotFoundError as error:
     sys.exit(f'error: {extras.explain("main.py", error)}')
+except KeyboardInterrupt:
+    sys.exit(130)
 
 CONFIG = config_flags.DEFINE_config_file(
     'config', None, 'Config file, with a variant after a colon: configs/wdsr.py:smoke', lock_config=True
@@ -44,4 +46,7 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == '__main__':
-    app.run(main, flags_parser=command.parse_flags)
+    try:
+        app.run(main, flags_parser=command.parse_flags)
+    except KeyboardInterrupt:  # before there is anything to say of it
+        sys.exit(130)

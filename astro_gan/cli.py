@@ -5,18 +5,34 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import math
 import os
 import signal
 import sys
 import threading
+import types
 from collections.abc import Iterator, Sequence
 
 import astro_gan
 from astro_gan import commands, extras
-from astro_gan.commands import apply, curate, dataset, export, fetch, import_weights, models, simulate
+from astro_gan.commands import (
+    apply,
+    audit,
+    curate,
+    dataset,
+    demo,
+    export,
+    fetch,
+    import_weights,
+    models,
+    mosaic,
+    simulate,
+)
 from astro_gan.errors import UserError
 
 _ADDRESSES = 3  # GiB that a picture of 64 x 64 pixels takes, a tenth of them in use
+_SOON = 0.05  # seconds after which a signal is heeded that could not be
+_LEAST = 0.5  # GiB without which libraries do not even load, each with a page of its own about it
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -25,7 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'astro_gan {astro_gan.__version__}')
     parser.add_argument('--debug', action='store_true', help='show the traceback of an error')
     subparsers = parser.add_subparsers(metavar='COMMAND', dest='command', required=True)
-    for module in (apply, models, export, import_weights, fetch, curate, dataset, simulate):
+    for module in (apply, audit, models, export, import_weights, fetch, curate, dataset, simulate, mosaic, demo):
         module.add_to(subparsers)
     return parser
 
@@ -37,7 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
     arguments = make_parser().parse_args(argv)
     try:
-        with _ended_by_sigterm():
+        with _stopped_by_signals():
+            if _allowed() < _LEAST:
+                raise MemoryError
             status = arguments.run(arguments)
         sys.stdout.flush()
         return status
@@ -72,26 +90,72 @@ def _explain(command: str, error: Exception) -> str:
 
 def _limit() -> str:
     """What the shell allows, where that is less than the usual."""
+    if math.isinf(_allowed()):
+        return ''
+    return f': {_allowed():.1f} GiB are allowed (ulimit -v), and {_ADDRESSES} are needed to begin with'
+
+
+def _allowed() -> float:
+    """GiB of addresses that a process may have."""
     with contextlib.suppress(ImportError):  # Windows
         import resource
 
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
         if limit != resource.RLIM_INFINITY:
-            return f': {limit / 2**30:.1f} GiB are allowed (ulimit -v), and {_ADDRESSES} are needed to begin with'
-    return ''
+            return limit / 2**30
+    return math.inf
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """A job that is told to end leaves nothing half written."""
+def _stopped_by_signals() -> Iterator[None]:
+    """SIGTERM and Ctrl-C (unless ignored, as in background jobs) interrupt the work; twice, they end it at once.
+
+    A job that is told to end leaves nothing half written.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    came: list[int] = []
+    later: list[int] = []
+
+    def stop(signum: int, frame: types.FrameType | None) -> None:
+        if later:
+            later.clear()
+        elif signum in came:
+            os._exit(128 + signum)
+        came.append(signum)
+        if not _fragile(frame):
+            raise KeyboardInterrupt
+        later.append(signum)
+        again = threading.Timer(_SOON, _send, [signum])
+        again.daemon = True
+        again.start()
+
+    heeded = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _send(signum: int) -> None:
+    """Send the main thread a signal, which wakes it from a wait (but for Windows)."""
+    if hasattr(signal, 'pthread_kill'):
+        signal.pthread_kill(threading.main_thread().ident or 0, signum)
+    else:
+        signal.raise_signal(signum)
+
+
+def _fragile(frame: types.FrameType | None) -> bool:
+    """Whether an exception would be lost (in a call of the garbage collector), or break a library's first steps."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name in ('_xla_gc_callback', '__del__') or code.co_filename.startswith('<frozen importlib'):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _repair_streams() -> None:

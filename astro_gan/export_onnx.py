@@ -6,6 +6,9 @@ statistics) is computed here, once. Sizes stay symbolic: JAX writes them as expr
 
 A primitive or a use of one that is not in the table is a UserError, never a guess. The operators are those of opset
 18: https://onnx.ai/onnx/operators/
+
+Why not a library: jax2onnx 0.17 wants an orbax-checkpoint below 0.11.37 (training needs more), tf2onnx fails
+on the graphs of jax2tf. To be looked at again in November 2027: then this file goes if jax2onnx has caught up.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ import importlib.util
 from astro_gan.errors import UserError
 
 _BROUGHT_BY = {
+    'align': ('reproject',),
+    'demo': ('gradio',),
     'data': ('astroquery', 'imagehash', 'pyvo', 'requests', 'skimage', 'tensorflow', 'tensorflow_datasets', 'urllib3'),
     'train': ('clu', 'dm_pix', 'huggingface_hub', 'matplotlib', 'ml_collections'),
     'onnx': ('onnx', 'onnxruntime'),

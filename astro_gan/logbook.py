@@ -5,8 +5,9 @@ Files are written under a temporary name and renamed, so that a reader or a kill
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from PIL import Image
 
 from astro_gan.curves import plot_curves
 from astro_gan.files import atomic
-from astro_gan.tables import Row, read_rows, write_rows
+from astro_gan.tables import TEXT, Row, format_rows, read_rows, salvage_rows, write_rows
 
 
 def save_picture(path: Path, picture: np.ndarray) -> None:
@@ -25,15 +26,40 @@ def save_picture(path: Path, picture: np.ndarray) -> None:
     atomic.write(path, buffer.getvalue())
 
 
-class Logbook:
-    """The records of one run in `workdir`; other hosts than the first hold one with `active=False`, which is silent."""
+def _is_evaluation(row: Row) -> bool:
+    numbers = all(isinstance(value, int | float) for name, value in row.items() if name not in TEXT)
+    return numbers and {'stage', 'step'} <= row.keys()
 
-    def __init__(self, workdir: Path, *, active: bool = True):
+
+class Logbook:
+    """The records of one run in `workdir`; other hosts than the first hold one with `active=False`, which is silent.
+
+    A damaged evaluations.csv is kept as evaluations.csv.damaged1; what can be read of it goes on. `log` gets a line.
+    """
+
+    def __init__(self, workdir: Path, log: Callable[[str], None] = print, *, active: bool = True):
         self.workdir = workdir
         self.active = active
+        self._log = log
         self._csv = workdir / 'evaluations.csv'
-        self._rows = read_rows(self._csv) if active else []
+        self._rows: list[Row] = []
         self._writer: Any = None
+        self._damaged = False  # which is said once
+        if active:
+            rows, fault = salvage_rows(self._csv)
+            self._rows = [row for row in rows if _is_evaluation(row)]
+            if not fault and len(self._rows) < len(rows):
+                fault = 'other columns, or text where numbers belong'
+            if fault:
+                self._keep_aside(fault)
+
+    def _keep_aside(self, fault: str) -> None:
+        self._damaged = True
+        aside = atomic.free_name(self._csv.with_name(f'{self._csv.name}.damaged'))
+        self._log(f'{self._csv}: damaged ({fault}): kept as {aside.name}; {len(self._rows)} rows of it go on')
+        self._csv.rename(aside)
+        if self._rows:
+            write_rows(self._csv, self._rows)
 
     def _tensorboard(self) -> Any:
         if self._writer is None:
@@ -51,12 +77,27 @@ class Logbook:
         """Drop the rows of `stage` beyond `step`: a resumed run writes them again."""
         self._rows = [row for row in self._rows if row['stage'] != stage or row['step'] <= step]
 
+    def digest(self, stage: str) -> str:
+        """SHA-256 of the rows of `stage`, as they are read back."""
+        rows = [row for row in self._rows if row['stage'] == stage]
+        return hashlib.sha256(format_rows(rows).encode()).hexdigest()
+
+    def compare(self, stage: str, digest: str | None) -> None:
+        """Notice rows of `stage` that are not as they were when `digest` was taken; None: it was not."""
+        if not self.active or self._damaged or digest in (None, self.digest(stage)):
+            return
+        if self._csv.exists():
+            self._keep_aside(f'rows of {stage} are not those that were written')
+        else:
+            self._damaged = True
+            self._log(f'{self._csv}: gone, and with it the rows up to now')
+
     def evaluation(self, row: Row, picture: np.ndarray) -> None:
         """Record one evaluation: a CSV row, scalars, the comparison picture (uint8 `[H, W, 3]`), the curves."""
         if not self.active:
             return
-        self._rows.append(row)
-        write_rows(self._csv, self._rows)
+        write_rows(self._csv, [*self._rows, row])
+        self._rows = read_rows(self._csv)
         step = row['step']
         writer = self._tensorboard()
         writer.write_scalars(step, {key: value for key, value in row.items() if isinstance(value, float)})

@@ -12,6 +12,7 @@ import numpy as np
 
 from astro_gan import checkpoints, hosts
 from astro_gan.evaluation import choose_samples, make_predict
+from astro_gan.files import atomic
 from astro_gan.interrupts import Interrupted, stop_signals
 from astro_gan.logbook import Logbook
 from astro_gan.stage_run import Settings, Shared, StageRun, TrainingError, finished
@@ -52,9 +53,10 @@ def train(
     """
     fresh = create_state(task, stages[0], jax.random.key(settings.seed))
     active = jax.process_index() == 0
-    logbook = Logbook(workdir, active=active)
+    logbook = Logbook(workdir, log, active=active)
     samples = choose_samples(task, eval_batches, settings.samples) if active else None
     previous: GANState | None = None
+    lost = False
     with stop_signals() as stop:
         # The stages differ in how they train, not in how they are measured: one compilation serves all.
         measure = make_eval_step(task), make_predict(task)
@@ -62,21 +64,29 @@ def train(
         try:
             for stage in stages:
                 directory = workdir / 'checkpoints' / stage.name
-                if previous is not None and _outdated(directory, weights_hash(previous)):
+                if previous is not None and not lost and _outdated(directory, weights_hash(previous)):
                     _put_aside(directory, log)
                     logbook.forget_after(stage.name, -1)
-                with checkpoints.open_manager(directory) as manager:
-                    state, progress = _start(stage, manager, fresh, previous, initial_state, settings, log)
-                    logbook.forget_after(stage.name, int(state.step))
-                    if not finished(stage, int(state.step), progress, settings):
-                        run = StageRun(shared, stage, manager, state, progress)
-                        run.run(train_batches(stage, int(state.step)))
-                    best = manager.best_step()
-                    previous, _ = checkpoints.restore(manager, fresh, manager.latest_step() if best is None else best)
-                    # The step goes on from the stage's last one, so that no batch is seen twice.
-                    previous = previous.replace(step=np.int32(manager.latest_step()))
+                state, progress = _start(stage, directory, fresh, previous, initial_state, settings, log)
+                step = int(state.step)
+                logbook.forget_after(stage.name, step)
+                logbook.compare(stage.name, progress.get('rows'))
+                if not finished(stage, step, progress, settings):
+                    run = StageRun(shared, stage, state, progress)
+                    run.run(train_batches(stage, step))
+                    step = run.step
+                best = checkpoints.restore(directory, fresh, log, best=True)
+                best = best or checkpoints.restore(directory, fresh, log)
+                if best is None:
+                    raise TrainingError(f'{directory}: the checkpoints are gone')
+                # The step goes on from the stage's last one, so that no batch is seen twice.
+                previous = best[0].replace(step=np.int32(step))
+                # Then the best that is left may be another than the next stage has started from; it goes on.
+                lost = checkpoints.has_damaged(directory)
         finally:
             logbook.close()
+    if signum := int(max(hosts.gather(stop[0] if stop else 0))):  # which came after the last step: all is saved
+        raise Interrupted(signum, step)
 
 
 def weights_hash(state: GANState) -> str:
@@ -95,9 +105,7 @@ def _outdated(directory: Path, origin: str) -> bool:
 
 
 def _put_aside(directory: Path, log: Callable[[str], None]) -> None:
-    number = 1
-    while (aside := directory.with_name(f'{directory.name}.old{number}')).exists():
-        number += 1
+    aside = atomic.free_name(directory.with_name(f'{directory.name}.old'))
     hosts.on_first(lambda: directory.rename(aside))
     log(
         f'{directory.name}: started from weights that are not the best of the stage before any more, so it starts '
@@ -107,7 +115,7 @@ def _put_aside(directory: Path, log: Callable[[str], None]) -> None:
 
 def _start(
     stage: Stage,
-    manager: Any,
+    directory: Path,
     fresh: GANState,
     previous: GANState | None,
     initial_state: Callable[[GANState], GANState],
@@ -115,9 +123,10 @@ def _start(
     log: Callable[[str], None],
 ) -> tuple[GANState, dict[str, Any]]:
     """The state that the stage goes on from: its own checkpoint, else the stage before, else a fresh one."""
-    latest = checkpoints.latest_step(manager)
-    if latest is not None:
-        state, progress = checkpoints.restore(manager, fresh, latest)
+    saved = checkpoints.restore(directory, fresh, log)
+    if saved is not None:
+        state, progress = saved
+        latest = int(state.step)
         done = latest - progress['first_step']
         log(f'{stage.name}: going on from the checkpoint at step {latest} ({done} of {stage.steps} done)')
         if done < stage.steps and finished(stage, latest, progress, settings):
@@ -129,5 +138,5 @@ def _start(
     progress = {'first_step': int(state.step), 'best': None, 'since_best': 0, 'rollbacks': 0}
     progress['started_from'] = weights_hash(state)
     # Training has something to roll back to from its first step on, and an unwritable workdir shows at once.
-    checkpoints.save(manager, state, progress, None)
+    checkpoints.save(directory, state, progress, None, log)
     return state, progress

@@ -93,13 +93,13 @@ class StageRun:
     Args:
         shared: what all stages share.
         stage: its record.
-        manager: of its checkpoints; the latest one holds `state` and `progress`.
-        state: numpy arrays.
+        state: numpy arrays; that of its latest checkpoint, as `progress` is.
         progress: `first_step`, `best` (score, higher is better), `since_best` (evaluations), `rollbacks`.
     """
 
-    def __init__(self, shared: Shared, stage: Stage, manager: Any, state: GANState, progress: dict[str, Any]):
-        self.shared, self.stage, self.manager = shared, stage, manager
+    def __init__(self, shared: Shared, stage: Stage, state: GANState, progress: dict[str, Any]):
+        self.shared, self.stage = shared, stage
+        self.checkpoints = shared.workdir / 'checkpoints' / stage.name
         self.step, self.first, self.progress = int(state.step), progress['first_step'], progress
         self.last = self.first + stage.steps
         self.state = replicate(state)
@@ -192,7 +192,8 @@ class StageRun:
         if shared.samples is not None:
             outputs = shared.predict(*variables, shared.samples['input'])
             shared.logbook.evaluation(row, sample_picture(shared.task, shared.samples, [outputs]))
-        checkpoints.save(self.manager, jax.device_get(state), self.progress, score)
+            self.progress |= {'rows': shared.logbook.digest(stage.name)}
+        checkpoints.save(self.checkpoints, jax.device_get(state), self.progress, score, shared.log)
         with tqdm.external_write_mode():  # above the bar
             shared.log(self._line(row, better))
             for line in warnings:
@@ -213,7 +214,7 @@ class StageRun:
         if not signum:
             return
         if not saved:
-            checkpoints.save(self.manager, jax.device_get(self.state), self.progress, None)
+            checkpoints.save(self.checkpoints, jax.device_get(self.state), self.progress, None, self.shared.log)
         raise Interrupted(signum, self.step)
 
     def _roll_back(self) -> None:
@@ -225,12 +226,14 @@ class StageRun:
                 f'step {self.step}: losses or gradients are not finite, and {most} roll-backs did not help; lower the '
                 'learning rate, set gradient_clip, or look at the data. The checkpoints are intact'
             )
-        source = self.manager.latest_step()
-        count = int(self.state.skipped)
+        saved = checkpoints.restore(self.checkpoints, self.state, self.shared.log)
+        if saved is None:
+            raise TrainingError(f'{self.checkpoints}: the checkpoints are gone')
+        restored, _ = saved
         self.shared.log(
-            f'step {self.step}: {count} steps in a row were not finite and skipped; back to the weights of {source}'
+            f'step {self.step}: {int(self.state.skipped)} steps in a row were not finite and skipped; back to the '
+            f'weights of {int(restored.step)}'
         )
-        restored, _ = checkpoints.restore(self.manager, self.state, source)
         self.state = replicate(restored.replace(step=np.int32(self.step), skipped=np.int32(0)))
 
 

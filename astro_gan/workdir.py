@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,12 +37,12 @@ def flatten(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
 
 def begun(workdir: Path) -> bool:
     """Whether a run has a checkpoint there; before its first one a run may still become another."""
-    return any(workdir.glob('checkpoints/*/[0-9]*'))
+    return any(path.name.isdigit() for path in workdir.glob('checkpoints/*/*'))  # not one that is kept aside
 
 
 @contextlib.contextmanager
 def locked(workdir: Path) -> Iterator[None]:
-    """Make `workdir`, and keep a second training out of it.
+    """Make `workdir`, keep a second training out of it, and remove what killed ones have left half written.
 
     Raises:
         UserError: another training holds it, or it cannot be written.
@@ -53,6 +53,8 @@ def locked(workdir: Path) -> Iterator[None]:
             workdir / '.lock', f'{workdir}: another training is running there; choose another --workdir'
         )
         with lock:
+            for folder in (workdir, workdir / 'samples'):
+                atomic.remove_stale(folder)
             yield
     except OSError as error:
         if error.filename is None or Path(error.filename) not in (workdir, workdir / '.lock', *workdir.parents):
@@ -110,7 +112,7 @@ def note_environment(workdir: Path, now: Mapping[str, Any]) -> list[str]:
         Of a run that had begun: what has changed since it was last started, and what that means, in lines.
     """
     path = workdir / 'environment.json'
-    before = _read(path) if begun(workdir) and path.exists() else now
+    before = _read(path, now.keys()) if begun(workdir) and path.exists() else now
     lines = []
     for split, found in now['pictures'].items():
         if found != (had := before['pictures'].get(split, found)):
@@ -119,7 +121,9 @@ def note_environment(workdir: Path, now: Mapping[str, Any]) -> list[str]:
                 if split == 'train'
                 else 'scores from here on cannot be compared with those before, the best one among them'
             )
-            lines.append(f'other pictures in {split} than before ({found["count"]}, then {had["count"]}): {meaning}')
+            lines.append(
+                f'other pictures in {split} than before ({found["count"]}, then {had.get("count")}): {meaning}'
+            )
     old, new = (flatten({key: record[key] for key in ('devices', 'versions')}) for record in (before, now))
     names = [name for name in sorted(old | new) if old.get(name) != new.get(name)]
     changed = [f'{name} {new.get(name)}, then {old.get(name)}' for name in names]
@@ -136,11 +140,14 @@ def write_json(path: Path, value: Any) -> None:
     atomic.write(path, json.dumps(value, indent=2, allow_nan=False) + '\n')
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, tables: Iterable[str] = ()) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
         if not isinstance(value, dict):
             raise ValueError('no table of settings')
+        for name in tables:
+            if not isinstance(value.get(name), dict):
+                raise ValueError(f'{name} is missing')
         return value
     except ValueError as error:
         raise UserError(f'{path}: damaged ({error}); remove it if the run is yours') from error

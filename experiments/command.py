@@ -10,6 +10,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from astro_gan.errors import UserError
+from astro_gan.files.paths import without_controls
 from experiments.settings import explain_flag_error, flag_lines
 
 
@@ -24,7 +25,7 @@ def parse_flags(argv: list[str]) -> list[str]:
             raise flags.Error(f'{rest[1]!r} is no flag; settings look like --config.factor=2')
         return rest
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        sys.exit(f'error: {explain_flag_error(error, argv)}')
+        sys.exit(f'error: {without_controls(explain_flag_error(error, argv))}')
 
 
 def default_workdir(config: ConfigDict, file: str) -> str:
@@ -54,25 +55,27 @@ def run(
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
     if not flags.FLAGS['verbosity'].present:
         logging.set_verbosity(logging.FATAL)  # Orbax tells every detail, and a full disk with a page of traceback
-    # Imported here: --help and a wrong flag answer at once.
-    from astro_gan.interrupts import Interrupted
-    from experiments import run as modes
+    from astro_gan.interrupts import Interrupted, Terminated, ended_by_sigterm
 
     workdir = os.path.expanduser(workdir)
     python = os.path.relpath(sys.executable)
     again = shlex.join([sys.executable if python.startswith('..') else python, *sys.argv])
     try:
         _meet(*hosts)
-        if mode == 'train':
-            modes.train(config, workdir, profile=profile)
-        else:
-            {'evaluate': modes.evaluate, 'export': modes.export}[mode](config, workdir)
+        with ended_by_sigterm():
+            # Imported here: --help and a wrong flag answer at once.
+            from experiments import run as modes
+
+            if mode == 'train':
+                modes.train(config, workdir, profile=profile)
+            else:
+                {'evaluate': modes.evaluate, 'export': modes.export}[mode](config, workdir)
     except Interrupted as stop:
         print(f'{stop}; everything is saved. To go on: {again}', flush=True)
         sys.exit(128 + stop.signum)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f'stopped; what was saved before is as it was. To go on: {again}', flush=True)
-        sys.exit(130)
+        sys.exit(143 if isinstance(stop, Terminated) else 130)
     except (UserError, OSError) as error:
         if debug or not (line := user_line(error)):
             raise
@@ -82,7 +85,7 @@ def run(
 def user_line(error: Exception) -> str:
     """What a user's mistake is in one line; '' for any other error."""
     if isinstance(error, UserError):
-        return ' '.join(str(error).split())
+        return without_controls(' '.join(str(error).split()))
     if isinstance(error, OSError) and error.filename is not None:
         return f'{error.filename}: {error.strerror}'
     return ''

@@ -128,11 +128,11 @@ def _from_workdir(config: ConfigDict, task: Any, workdir: Path, log: Callable[[s
             like.dataset[key] = dataset[key]
     record = task.make_task(like)
     for stage in reversed(STAGES):
-        best = best_state(workdir, record, task.make_stage(like, record, stage))
+        best = best_state(workdir, record, task.make_stage(like, record, stage), log)
         if best is None:
             continue
-        state, step, _ = best
-        where = f'{workdir}, {stage} stage, step {step}'
+        state, _ = best
+        where = f'{workdir}, {stage} stage, step {int(state.step)}'
         log(f'generator: starts from {where}' + _afresh(theirs.get('factor'), ours))
         nets = {'generator': {'params': state.ema_params, 'batch_stats': state.ema_batch_stats}}
         # A discriminator that only a supervised run has carried along has learned nothing.
@@ -146,14 +146,9 @@ def _from_workdir(config: ConfigDict, task: Any, workdir: Path, log: Callable[[s
     raise UserError(f'config.init_from: {workdir} has no evaluated checkpoint yet')
 
 
-def best_state(workdir: Path, task: Task, stage: Stage) -> tuple[GANState, int, dict[str, Any]] | None:
-    """The best checkpoint of a stage, its step and progress; None if there is none that has been evaluated."""
+def best_state(
+    workdir: Path, task: Task, stage: Stage, log: Callable[[str], None] = print
+) -> tuple[GANState, dict[str, Any]] | None:
+    """The best checkpoint of a stage, its state and progress; None if there is none that has been evaluated."""
     directory = workdir / 'checkpoints' / stage.name
-    if not directory.is_dir():
-        return None
-    with checkpoints.open_manager(directory, read_only=True) as manager:
-        step = manager.best_step()
-        if step is None or manager.metrics(step) is None:
-            return None
-        state, progress = checkpoints.restore(manager, state_shape(task, stage), step)
-        return state, step, progress
+    return checkpoints.restore(directory, state_shape(task, stage), log, best=True, read_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from astro_gan import hosts, loop, workdir
+from astro_gan import checkpoints, hosts, loop, workdir
 from astro_gan.errors import UserError
 from astro_gan.evaluation import choose_samples, make_predict, sample_picture
 from astro_gan.evaluation import evaluate as evaluate_tiles
@@ -138,14 +138,15 @@ def _best_states(config: ConfigDict, folder: Path, task: Task) -> dict[str, tupl
     workdir.claim(folder, json.loads(config.to_json()), write=False)
     found: dict[str, tuple[GANState, dict[str, Any]]] = {}
     for stage in make_stages(config, task):
-        best = best_state(folder, task, stage)
+        best = best_state(folder, task, stage, log)
         if best is None:
             continue
-        state, step, progress = best
+        state, progress = best
         origin = loop.weights_hash(next(reversed(found.values()))[0]) if found else None
-        if origin and progress.get('started_from') not in (None, origin):
+        lost = any(checkpoints.has_damaged(folder / 'checkpoints' / name) for name in found)
+        if origin and not lost and progress.get('started_from') not in (None, origin):
             log(f'warning: {stage.name} started from older weights than the best of the stage before; train again')
-        found[stage.name] = (state, {'stage': stage.name, 'step': step})
+        found[stage.name] = (state, {'stage': stage.name, 'step': int(state.step)})
     if not found:
         raise UserError(f'{folder}: no evaluated checkpoint there; train first, or name its --workdir')
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import shlex
 from pathlib import Path
@@ -11,6 +12,10 @@ from ml_collections import ConfigDict
 
 from astro_gan.errors import UserError
 from astro_gan.workdir import flatten
+
+# What absl's parsers, that is float(), int() and one for bool, say of a value.
+_KINDS = {'could not convert': 'a number', 'invalid literal': 'a whole number', "('Non-boolean": 'true or false'}
+_OTHER_KIND = re.compile(rf'flag --(?P<name>[\w.]+)=(?P<value>.*): (?P<kind>{"|".join(map(re.escape, _KINDS))})')
 
 
 def explain_flag_error(error: Exception, argv: list[str]) -> str:
@@ -32,7 +37,10 @@ def explain_flag_error(error: Exception, argv: list[str]) -> str:
                     valid = ', '.join(sorted(group)) if isinstance(group, ConfigDict) else 'none: it is a value itself'
                     return f'--{name}: {where} has no setting {key!r}; valid are {valid}'
                 group = group[key]
-    return ' '.join(str(error).split()) or type(error).__name__
+    words = ' '.join(str(error).split())
+    if found := _OTHER_KIND.match(words):
+        return f'--{found["name"]}={found["value"][:80]}: {_KINDS[found["kind"]]} is wanted'
+    return words[:1000] or type(error).__name__
 
 
 def _load(value: str) -> ConfigDict:

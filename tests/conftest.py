@@ -28,7 +28,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
-LONGEST = ('test_colorization_runs.py', 'test_main.py', 'test_loop.py')
+LONGEST = ('test_colorization_runs.py', 'test_main.py', 'test_loop.py', 'test_campaigns.py')
 REAL_DATA = ROOT.parent / 'shared' / 'data'
 
 

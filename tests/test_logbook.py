@@ -1,6 +1,7 @@
 """What a run writes."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from astro_gan import logbook, tables
@@ -72,3 +73,48 @@ def test_an_inactive_logbook_writes_nothing(tmp_path):
     book.evaluation({'stage': 's', 'step': 1}, np.zeros((8, 8, 3), np.uint8))
     book.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ('spoil', 'fault', 'rows'),
+    [
+        (lambda data: b'', 'it is empty', 0),
+        (lambda data: bytes(len(data)), 'NUL bytes', 0),
+        (lambda data: b'\xff' + data, 'no UTF-8', 0),
+        (lambda data: b'name,size\na,3\n', 'other columns', 0),
+        (lambda data: data.replace(b'eval/l1', b'eval/l2').replace(b'step', b'stop'), 'other columns', 0),
+        (lambda data: data[:-4], 'its last line is cut', 2),
+        (lambda data: data.replace(b'\nsupervised,4,', b'\nsupervised,4,,'), '5 cells in line 3, and 4 columns', 2),
+        (lambda data: data.replace(b'\nsupervised,4,', b'\nsupervised,four,'), 'a step in line 3 that is no number', 2),
+        (lambda data: data.replace(b'0.125', b'0.1Q5'), 'text where numbers belong', 2),
+        (lambda data: data.replace(b'0.125', b'0.135'), 'rows of supervised are not those that were written', 3),
+        (lambda data: data[: data.rindex(b'adv')], 'rows of adversarial are not those that were written', 2),
+    ],
+)
+def test_a_damaged_table_is_noticed_and_kept(tmp_path, spoil, fault, rows):
+    """evaluations.csv emptied, cut, of other columns or numbers: one line, the file is kept, what is good goes on."""
+    picture = np.zeros((8, 8, 3), np.uint8)
+    book = logbook.Logbook(tmp_path)
+    for stage, step in (('supervised', 2), ('supervised', 4), ('adversarial', 6)):
+        book.evaluation({'stage': stage, 'step': step, 'eval/l1': 0.5 / step, 'generator/loss': 1.0}, picture)
+    book.close()
+    digests = {stage: book.digest(stage) for stage in ('supervised', 'adversarial')}
+    path = tmp_path / 'evaluations.csv'
+    path.write_bytes(damaged := spoil(path.read_bytes()))
+    lines = []
+    book = logbook.Logbook(tmp_path, lines.append)
+    for stage, digest in digests.items():
+        book.compare(stage, digest)
+    assert len(lines) == 1
+    assert fault in lines[0]
+    assert lines[0].endswith(f'kept as evaluations.csv.damaged1; {rows} rows of it go on')
+    assert (tmp_path / 'evaluations.csv.damaged1').read_bytes() == damaged
+    book.evaluation({'stage': 'adversarial', 'step': 8, 'eval/l1': 0.25, 'generator/loss': 1.0}, picture)
+    book.close()
+    assert len(tables.read_rows(path)) == rows + 1
+    lines.clear()
+    logbook.Logbook(tmp_path, lines.append)
+    assert lines == []
+    path.unlink()
+    logbook.Logbook(tmp_path, lines.append).compare('supervised', digests['supervised'])
+    assert lines == [f'{path}: gone, and with it the rows up to now']

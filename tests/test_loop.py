@@ -1,6 +1,7 @@
 """The loop: resume to the same bits, early stopping, roll-backs, kills. Tiny networks, no TensorFlow data."""
 
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import jax
 import numpy as np
 import pytest
 
-from astro_gan import checkpoints, logbook, loop
+from astro_gan import checkpoints, interrupts, logbook, loop
+from astro_gan.interrupts import Terminated
 from astro_gan.tables import read_rows
 from tests import tiny
 
@@ -26,9 +28,12 @@ SETTINGS = {
 
 
 @pytest.fixture(scope='module', autouse=True)
-def _no_curves():
-    """Drawing curves.png takes most of an evaluation here; test_logbook.py and test_main.py look at it."""
-    with pytest.MonkeyPatch.context() as patch:
+def _quick():
+    """Steps are compiled once for all tests; curves.png, which takes most of an evaluation here, is not drawn.
+
+    Whole runs that do all of it: test_main.py, and the kills below.
+    """
+    with tiny.compiled_once(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(logbook, 'plot_curves', lambda rows, path: None)
         yield
 
@@ -76,8 +81,7 @@ def run(workdir, stages, faults=None, **changes):
 
 def latest(workdir, stage):
     like = tiny.fresh_state(tiny.task(), tiny.stage())
-    with checkpoints.open_manager(Path(workdir) / 'checkpoints' / stage) as manager:
-        return checkpoints.restore(manager, like, manager.latest_step())[0]
+    return checkpoints.restore(Path(workdir) / 'checkpoints' / stage, like)[0]
 
 
 @pytest.fixture(scope='module')
@@ -107,6 +111,53 @@ def test_resume_after_sigterm_ends_with_the_same_bits(whole, tmp_path, step):
     assert rows == [('supervised', 2), ('supervised', 4), ('adversarial', 6), ('adversarial', 8)]
 
 
+PHASES = {  # what is called at each moment, and how often before
+    'choosing samples': ('astro_gan.loop.choose_samples', 0),
+    'compiling': ('astro_gan.stage_run.make_train_step', 0),
+    'evaluating': ('astro_gan.stage_run.evaluate', 0),
+    'recording': ('astro_gan.logbook.write_rows', 0),
+    'saving the state': ('orbax.checkpoint.Checkpointer.save', 1),
+    'summing up': ('astro_gan.files.sums.write', 1),
+    'removing': ('astro_gan.checkpoints._prune', 2),
+    'the next stage': ('astro_gan.loop.start_stage', 0),
+    'the end': ('astro_gan.logbook.Logbook.close', 0),
+}
+TERM, INT = signal.SIGTERM, signal.SIGINT
+
+
+@pytest.mark.parametrize('phase', PHASES)
+def test_signals_in_every_phase(whole, tmp_path, phase):
+    """Asked to stop at any moment, once, twice or by both at once, a run has saved or leaves what was."""
+    name, before = PHASES[phase]
+    function, calls = pkgutil.resolve_name(name), []
+
+    def struck(*args, **options):
+        calls.append(name)
+        if len(calls) == before + 1:
+            for signum in signals:
+                os.kill(os.getpid(), signum)
+        return function(*args, **options)
+
+    for signals in ((INT, INT), (TERM, INT), (TERM,), (TERM, INT, INT)):
+        calls.clear()
+        stopped, handlers = None, (signal.getsignal(INT), signal.getsignal(TERM))
+        with pytest.MonkeyPatch.context() as patch, interrupts.ended_by_sigterm():
+            patch.setattr(name, struck)
+            try:
+                run(tmp_path, stages())
+            except (loop.Interrupted, KeyboardInterrupt) as error:
+                stopped = error
+        assert (signal.getsignal(INT), signal.getsignal(TERM)) == handlers
+        if len(calls) > before:
+            if phase == 'choosing samples':  # when there is nothing to save yet
+                assert type(stopped) is (Terminated if signals[0] == TERM else KeyboardInterrupt)
+            else:
+                assert type(stopped) is (KeyboardInterrupt if signals.count(INT) > 1 else loop.Interrupted)
+    run(tmp_path, stages())
+    assert_same_end(whole, tmp_path)
+    assert not [path for path in tmp_path.rglob('*') if '.tmp' in path.name]
+
+
 def test_a_finished_run_is_left_as_it_is(whole):
     """Starting again a run that is through trains nothing."""
     before = latest(whole, 'adversarial')
@@ -118,9 +169,9 @@ def test_the_adversarial_stage_starts_from_the_best_average(tmp_path):
     """Its first state: averaged weights of the best supervised checkpoint, fresh optimizers, the step going on."""
     run(tmp_path, stages(steps=(4, 0), best_metric='l2'))
     like = tiny.fresh_state(tiny.task(), tiny.stage())
-    with checkpoints.open_manager(tmp_path / 'checkpoints' / 'supervised') as manager:
-        assert (manager.best_step(), manager.latest_step()) == (2, 4)
-        best, _ = checkpoints.restore(manager, like, 2)
+    assert latest(tmp_path, 'supervised').step == 4
+    best, _ = checkpoints.restore(tmp_path / 'checkpoints' / 'supervised', like, best=True)
+    assert best.step == 2
     start = latest(tmp_path, 'adversarial')
     assert start.step == 4
     jax.tree.map(np.testing.assert_array_equal, best.ema_params, start.generator.params)
@@ -176,8 +227,7 @@ def test_a_stage_knows_what_it_started_from(tmp_path):
     new = latest(tmp_path, 'adversarial')
     assert (old.step, new.step) == (4, 6)
     like = tiny.fresh_state(tiny.task(), tiny.stage())
-    with checkpoints.open_manager(tmp_path / 'checkpoints' / 'adversarial.old1') as manager:  # nothing is lost
-        kept, _ = checkpoints.restore(manager, like, 4)
+    kept, _ = checkpoints.restore(tmp_path / 'checkpoints' / 'adversarial.old1', like)  # nothing is lost
     jax.tree.map(np.testing.assert_array_equal, kept, old)
     rows = [(row['stage'], row['step']) for row in read_rows(tmp_path / 'evaluations.csv')]
     assert rows == [('supervised', 2), ('supervised', 4), ('adversarial', 6)]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import shlex
 import signal
@@ -98,6 +99,22 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path):
     assert 'changed since this run began: config.supervised.steps' in out
 
 
+@pytest.mark.parametrize('ignored', [False, True])
+@pytest.mark.parametrize('mode', ['train', 'evaluate', 'export'])
+def test_signals_outside_of_training_end_with_a_line(tmp_path, monkeypatch, mode, ignored):
+    """Before it, in the test, in an export: 143 for SIGTERM, 130 for Ctrl-C, unless the parent had that ignored."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN if ignored else signal.default_int_handler)
+    try:
+        for signum, expected in ((signal.SIGTERM, 143), (signal.SIGINT, 0 if ignored else 130)):
+            monkeypatch.setattr(run, mode, lambda *_, number=signum, **__: os.kill(os.getpid(), number))
+            status, out, err = main_here('--config=configs/wdsr.py:smoke', f'--workdir={tmp_path}', f'--mode={mode}')
+            assert (status, err) == (expected, '')
+            assert out.startswith('stopped; what was saved before is as it was. To go on: ') or not expected
+            assert len(out.splitlines()) == bool(expected)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_init_from_starts_from_an_exported_model(tmp_path):
     """Fine-tuning: trained at a learning rate of zero, a network is the one that it started from, bit for bit."""
     model = tmp_path / 'model'
@@ -146,7 +163,10 @@ def test_init_from_another_factor(tmp_path, source, smoke_run):
     [
         (['--config.generator.depth=3'], ['config.generator', "'depth'", 'blocks', 'features']),
         (['--config.supervised.lr=1'], ['config.supervised', 'learning_rate']),
-        (['--config.factor=two'], ['config.factor']),
+        (['--config.factor=two'], ['--config.factor=two: a whole number is wanted']),
+        (['--config.supervised.beta1=x'], ['--config.supervised.beta1=x: a number is wanted']),
+        (['--config.generator.back_projection=7'], ['--config.generator.back_projection=7: true or false is wanted']),
+        (['--config.fac\x1b[2Jtor=2'], ["config has no setting 'fac\\x1b[2Jtor'"]),
         (['--config.factor=5'], ['config.factor', '2, 3, 4, 6, 8, 12']),
         (['--mode=fly'], ['train', 'export']),
         (['stray'], ['stray']),

@@ -4,12 +4,14 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
 
 import pytest
 
 from astro_gan import workdir
 from astro_gan.errors import UserError
-from astro_gan.interrupts import stop_signals
+from astro_gan.files import atomic
+from astro_gan.interrupts import Terminated, ended_by_sigterm, held, stop_signals
 
 
 @dataclasses.dataclass
@@ -95,6 +97,30 @@ def test_a_resume_notices_validation_devices_and_versions(tmp_path):
     assert len(lines) == 3
 
 
+@pytest.mark.parametrize('text', ['', '{', '[]', '{"devices": {}, "versions": {}}', '{"devices": 1}'])
+def test_a_damaged_record_of_the_environment_is_one_line(tmp_path, text):
+    """Emptied, cut, or with a table missing: the line names the file."""
+    now = workdir.environment({'train': Pictures()})
+    begin(tmp_path)
+    (tmp_path / 'environment.json').write_text(text)
+    with pytest.raises(UserError, match=r'environment\.json: damaged \(.*\); remove it if the run is yours'):
+        workdir.note_environment(tmp_path, now)
+
+
+def test_what_a_killed_training_left_is_removed(tmp_path):
+    """Temporary files of a process that is gone, when the next one takes the workdir; nobody else's."""
+    process = subprocess.Popen(['true'])
+    process.wait()
+    (tmp_path / 'samples').mkdir()
+    gone, ours = atomic.temporary_path(tmp_path / 'samples' / 'a.png'), atomic.temporary_path(tmp_path / 'test.csv')
+    gone = gone.with_name(gone.name.replace(f'-{os.getpid()}-', f'-{process.pid}-'))
+    for path in (gone, ours):
+        path.write_text('')
+    with workdir.locked(tmp_path):
+        assert not gone.exists()
+        assert ours.exists()
+
+
 def test_ctrl_c_that_was_ignored_stays_ignored():
     """`nohup` and background jobs: SIGINT is let be, SIGTERM is heeded; both are as before at the end."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -117,3 +143,30 @@ def test_a_second_ctrl_c_is_not_waited_for():
         assert stop == [signal.SIGINT]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_sigterm_and_ctrl_c_together_still_save():
+    """Each for the first time is noted; only a second Ctrl-C interrupts, and SIGTERM outside of training ends."""
+    with ended_by_sigterm():
+        with stop_signals() as stop:
+            for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+                os.kill(os.getpid(), signum)
+            assert stop == [signal.SIGTERM, signal.SIGINT, signal.SIGTERM]
+        with pytest.raises(Terminated):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_ctrl_c_waits_for_what_must_not_be_cut():
+    """In a save both are held: at its end the first is noted and the second interrupts; what was ignored stays so."""
+    with stop_signals() as stop, pytest.raises(KeyboardInterrupt), held():  # noqa: PT012
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop == []
+    assert stop == [signal.SIGINT]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with held():
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,17 +1,20 @@
 """A tiny super-resolution experiment, made from the library alone, for the tests of state, step, loop and export."""
 
+import contextlib
 import functools
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from astro_gan import images, losses, summary
+from astro_gan import images, loop, losses, stage_run, summary
+from astro_gan.evaluation import make_predict
 from astro_gan.models import make_discriminator, make_generator
 from astro_gan.state import create_state
 from astro_gan.task import Stage, Task
-from astro_gan.train import AXIS, make_train_step
+from astro_gan.train import AXIS, make_eval_step, make_train_step
 
 FIELDS = {'factor': 2, 'features': 4, 'blocks': 1}
 
@@ -93,3 +96,18 @@ def batch(step: int = 0, *, devices: int = 2, per_device: int = 2) -> dict[str, 
     low_res = np.asarray(images.downsample(target, 2))
     shape = (devices, per_device)
     return {'input': low_res.reshape(*shape, 8, 8, 3), 'target': target.reshape(*shape, 16, 16, 3)}
+
+
+@contextlib.contextmanager
+def compiled_once():
+    """Within, loops of the same task and stages compile their steps once, as those of one process do anyway."""
+    with (
+        mock.patch.object(stage_run, 'make_train_step', _make_train_step),
+        mock.patch.object(loop, 'make_eval_step', _make_eval_step),
+        mock.patch.object(loop, 'make_predict', _make_predict),
+        mock.patch.object(loop, 'create_state', lambda task, stage, key: fresh_state(task, stage)),  # seed 0
+    ):
+        yield
+
+
+_make_train_step, _make_eval_step, _make_predict = map(functools.cache, (make_train_step, make_eval_step, make_predict))

@@ -13,6 +13,8 @@ import os
 import sys
 from typing import TextIO
 
+from astro_gan.files.paths import without_controls
+
 
 def expanded(text: str) -> str:
     """The type of an argument that names a file or folder: `~` is the user's home, also in `--out=~/x`."""
@@ -22,10 +24,13 @@ def expanded(text: str) -> str:
 
 
 def say(line: str, stream: TextIO | None = None) -> bool:
-    """Print a line at once; False where nobody takes it (a pipe whose reader has left, a full disk): work goes on."""
+    """Print a line at once, without control characters; False where nobody takes it, and work goes on.
+
+    That is a pipe whose reader has left, or a full disk.
+    """
     stream = stream or sys.stdout
     try:
-        print(line, file=stream, flush=True)
+        print(without_controls(line), file=stream, flush=True)
     except OSError:
         mute(stream)
         return False

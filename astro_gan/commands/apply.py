@@ -14,9 +14,11 @@ from collections.abc import Callable
 from typing import Any
 
 from astro_gan import commands
-from astro_gan.commands import guides
+from astro_gan.commands import checks, guides
 
-FRAME_SETTINGS = ('sky', 'noise', 'fwhm', 'sharpen', 'denoise', 'residual')
+FRAME_SETTINGS = ('sky', 'noise', 'fwhm', 'correlation', 'concentration', 'sharpen', 'denoise', 'residual')
+REFINEMENTS = ('self_ensemble', 'back_project', 'consistent', 'blend', 'trust')
+MOST_STEPS = 20  # of back-projection: each widens what a tile has to see
 HELP = {
     'colorize': 'gray pictures or frames to colour, same size',
     'upscale': 'pictures or frames made larger',
@@ -60,6 +62,8 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
                 default='surface_brightness',
                 help='FITS: keep the value of a pixel (default), or the sum over an area',
             )
+        if name != 'colorize':
+            _add_refinements(parser)
         if name == 'upscale':
             _add_frame_settings(parser)
         else:
@@ -81,6 +85,9 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
         parser.add_argument(
             '--format', choices=('png', 'jpg', 'tif', 'fits'), help="of the results; default: the input's"
         )
+        parser.add_argument(
+            '--depth', type=int, choices=(8, 16), help="bits of a picture's values; default: the input's"
+        )
         parser.add_argument('--hdu', metavar='N|NAME', help='FITS: the extension; default: the science image')
         parser.add_argument(
             '--stretch',
@@ -99,6 +106,7 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
         parser.add_argument(
             '--ignore-checksum', action='store_true', help='FITS: read data that do not agree with their DATASUM'
         )
+        checks.add_to(parser)
         parser.add_argument('--tile', type=_positive, metavar='PIXELS', help='side of a tile of the input; less memory')
         parser.add_argument('--overwrite', action='store_true', help='replace results that are there')
         parser.add_argument('--resume', action='store_true', help='leave results alone that are finished')
@@ -116,6 +124,12 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f'{text} is no whole number from 1')
+    return int(text)
+
+
+def _steps(text: str) -> int:
+    if not text.isdecimal() or int(text) > MOST_STEPS:
+        raise argparse.ArgumentTypeError(f'{text} is no whole number from 0 to {MOST_STEPS}')
     return int(text)
 
 
@@ -146,6 +160,18 @@ def _add_frame_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--fwhm', type=_number(0.5, 50), metavar='PIXELS', help="width of a star; default: from the frame's own stars"
     )
+    group.add_argument(
+        '--correlation',
+        type=_number(0, 0.7),
+        metavar='X',
+        help='of the noise of neighbouring pixels, 0 to 0.7; default: measured',
+    )
+    group.add_argument(
+        '--concentration',
+        type=share,
+        metavar='X',
+        help="share of a star's light within 1 FWHM, of that within 3; default: measured",
+    )
     group.add_argument('--sharpen', type=share, default=1.0, metavar='X', help='share of the sharpening; default: 1')
     group.add_argument('--denoise', type=share, default=1.0, metavar='X', help='share of the denoising; default: 1')
     group.add_argument(
@@ -153,17 +179,42 @@ def _add_frame_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Apply the models; 1 if a file failed, or if standard output took nothing."""
+def _add_refinements(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('refinements', 'of what enlarges; measured in docs/applying.md')
+    group.add_argument('--self-ensemble', action='store_true', help='mean over 8 flips and turns; 8 times the work')
+    group.add_argument(
+        '--back-project',
+        type=_steps,
+        default=0,
+        metavar='N',
+        help='N steps towards what becomes the input when reduced',
+    )
+    group.add_argument(
+        '--consistent', action='store_true', help='pictures: what becomes the input, exactly; best with --depth 16'
+    )
+    group.add_argument(
+        '--blend',
+        type=_number(0, 1),
+        metavar='A',
+        help='weights between two models, the supervised (0) and the GAN (1): the shipped ones, or two by --model',
+    )
+    group.add_argument(
+        '--trust', action='store_true', help='write an interval that holds 90%% of the errors beside the output'
+    )
+
+
+def prepare(arguments: argparse.Namespace, log: Callable[[str], Any]) -> tuple[Any, Any, list[Any], Any]:
+    """What the command line asks for: the model, the one for frames or None, the jobs and the settings.
+
+    Raises:
+        UserError: options or files that cannot be; one line.
+    """
     from pathlib import Path
 
-    from astro_gan.errors import UserError
-    from astro_gan.files.paths import printable
     from astro_gan.inference import files
     from astro_gan.inference.choose import choose_frame_model, choose_model
     from astro_gan.inference.jobs import find_jobs
 
-    use_compilation_cache()
     given = vars(arguments)
     settings = files.Settings(
         allow_color=given.get('allow_color', False),
@@ -175,27 +226,43 @@ def run(arguments: argparse.Namespace) -> int:
         mask=arguments.mask,
         allow_mosaic=arguments.allow_mosaic,
         ignore_checksum=arguments.ignore_checksum,
-        **{name: given[name] for name in FRAME_SETTINGS if name in given},
+        **{name: given[name] for name in (*FRAME_SETTINGS, *REFINEMENTS) if name in given},
+        depth=arguments.depth,
+        check=arguments.check or arguments.report is not None,
         format=arguments.format,
         tile=arguments.tile,
         overwrite=arguments.overwrite,
         resume=arguments.resume,
         maximum_pixels=arguments.max_megapixels * 10**6,
     )
-    out = Path(arguments.out)
-    jobs = find_jobs(arguments.inputs, out, arguments.format, log=_note)
-    variants = given.get('variants')
+    jobs = find_jobs(arguments.inputs, Path(arguments.out), arguments.format, log=log)
     settings = dataclasses.replace(settings, guides=guides.options(arguments, jobs))
     chosen = (arguments.command, arguments.model, given.get('factor'))
-    model, frame_model = choose_model(*chosen), choose_frame_model(*chosen)
+    model = choose_model(*chosen, settings.blend)
+    frame_model = choose_frame_model(*chosen) if settings.blend is None else None
+    return model, frame_model, jobs, settings
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Apply the models; 1 if a file failed, or if standard output took nothing."""
+    from pathlib import Path
+
+    from astro_gan.errors import UserError
+    from astro_gan.files.paths import printable
+    from astro_gan.inference import files
+
+    use_compilation_cache()
+    model, frame_model, jobs, settings = prepare(arguments, _note)
+    out, variants = Path(arguments.out), vars(arguments).get('variants')
     if out.exists() and not out.is_dir():
         raise UserError(f'{printable(out)}: is a file; -o names a folder')
     out.mkdir(parents=True, exist_ok=True)
     names = f'{model.name} ({frame_model.name} for frames)' if frame_model else model.name
     heard = commands.say(f'{names}: {len(jobs)} file{"s" * (len(jobs) != 1)} to {printable(out)}/')
     counts: Counter[str] = Counter()
+    sections = checks.Sections(arguments)
     for own, named in guides.runs(settings, jobs, variants):
-        counts += _apply(model, frame_model, named, own, arguments)
+        counts += _apply(model, frame_model, named, own, arguments, sections.add)
     words = {
         files.MADE: 'made',
         files.FINISHED: 'already finished',
@@ -206,13 +273,17 @@ def run(arguments: argparse.Namespace) -> int:
     heard &= commands.say(', '.join(parts))
     for path in guides.write_sheets(jobs, variants) if variants else []:
         heard &= commands.say(f'{printable(path)}: all variants')
+    for line in sections.write():
+        heard &= commands.say(line)
     return 1 if counts[files.FAILED] or not heard else 0
 
 
-def _apply(model: Any, frame_model: Any, jobs: list[Any], settings: Any, arguments: argparse.Namespace) -> Counter[str]:
+def _apply(
+    model: Any, frame_model: Any, jobs: list[Any], settings: Any, arguments: argparse.Namespace, audited: Any
+) -> Counter[str]:
     """The work, here or in a Beam pipeline: how many files came to what."""
     if not arguments.beam_runner:
-        return _with_progress(model, frame_model, jobs, settings)
+        return _with_progress(model, frame_model, jobs, settings, audited)
     from astro_gan.inference import beam
 
     return beam.run(
@@ -231,7 +302,7 @@ def _note(line: str) -> None:
     commands.say(line, sys.stderr)
 
 
-def _with_progress(model: Any, frame_model: Any, jobs: list[Any], settings: Any) -> Any:
+def _with_progress(model: Any, frame_model: Any, jobs: list[Any], settings: Any, audited: Any) -> Any:
     from tqdm import tqdm
 
     from astro_gan.inference import files
@@ -258,6 +329,7 @@ def _with_progress(model: Any, frame_model: Any, jobs: list[Any], settings: Any)
             progress=_unless_deaf(bar.update),
             start=_unless_deaf(start),
             log=_unless_deaf(note),
+            audited=audited,
         )
     finally:
         _unless_deaf(bar.close)()

@@ -29,7 +29,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         action='append',
         default=[],
         metavar='X,Y=#rrggbb',
-        help='the colour of a pixel, counted from 0 at the upper left; again for more',
+        help='the colour of a pixel, counted from 0 at the upper left (of a frame that stays one: in its first row); '
+        'again for more',
     )
     group.add_argument(
         '--hints',

@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     import dataclasses
 
     from astro_gan.errors import UserError
+    from astro_gan.files import atomic
     from astro_gan.simulation.fields import FWHM, OVERSAMPLING, batch_key
     from astro_gan.simulation.files import GRID, PSFS, Sky, star_field, write_field
 
@@ -83,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f'--dead-columns {sky.dead_columns}: a field has {sky.size}')
     folder = Path(arguments.output)
     folder.mkdir(parents=True, exist_ok=True)
+    atomic.remove_stale(folder)
     for index in range(arguments.count):
         field = star_field(batch_key(arguments.seed, index), sky)
         name = f'field_{index:03d}'

@@ -3,6 +3,10 @@
 Each picture becomes a few hundred ORB key points (Rublee et al. 2011), which a change of scale and a turn leave alone.
 Pictures that share many of them are found with locality sensitive hashing (Gionis et al. 1999), without comparing all
 with all, and are then registered: a similarity transform by RANSAC, and the correlation of what overlaps.
+
+Key points, descriptors and RANSAC are scikit-image's, perceptual hashes imagehash's; what is here joins them. Why no
+library does it all: those for duplicates (imagededup and the like) compare whole pictures, find no crop at a zoom,
+and want PyTorch. To be looked at again in November 2027.
 """
 
 from __future__ import annotations

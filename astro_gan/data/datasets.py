@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import difflib
+import functools
 import io
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,10 +21,12 @@ import tqdm
 
 from astro_gan.data import hubble_deep_field
 from astro_gan.errors import UserError
-from astro_gan.files import pictures
+from astro_gan.files import atomic, pictures
 from astro_gan.files.locks import only_one
 
 _IMAGE_FEATURES = ('image', 'hr')  # div2k calls its pictures hr
+_KEPT = contextlib.ExitStack()
+atexit.register(_KEPT.close)
 _VALIDATION_NAMES = ('validation', 'valid', 'val', 'dev')
 
 
@@ -133,6 +138,9 @@ def _prepared(name: str, data_dir: str | None, log: Callable[[str], None]) -> tf
     embedded = isinstance(builder, hubble_deep_field.HubbleDeepField)
     if embedded:
         hubble_deep_field.photograph_path()  # say what is wrong before files are written
+    if embedded and data_dir is None and not _can_be_made(builder.data_path.parent):
+        log(f'{name}: {builder.data_dir} cannot be written; it goes to a temporary folder, for this run')
+        return _prepared(name, _temporary(), log)
     log(f'{name}: preparing the data set in {builder.data_dir} (only once)')
     try:
         builder.data_path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,6 +155,22 @@ def _prepared(name: str, data_dir: str | None, log: Callable[[str], None]) -> tf
             reason = ' '.join(str(error).split())
             raise UserError(f'data set {name!r} cannot be prepared in {builder.data_dir}: {reason}') from error
     return builder
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Whether files can be written there; the folder is made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic.scratch(folder / 'trial'):
+            return True
+    except OSError:
+        return False
+
+
+@functools.cache
+def _temporary() -> str:
+    """A folder that is there as long as the process."""
+    return _KEPT.enter_context(tempfile.TemporaryDirectory())
 
 
 def _builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import itertools
 import os
 import re
 import secrets
@@ -96,6 +97,12 @@ def place_folder(made: Path, target: Path) -> None:
             raise
         shutil.rmtree(aside, ignore_errors=True)
     flush(target.parent)
+
+
+def free_name(path: Path) -> Path:
+    """`path` with a number behind its name, the first from 1 on that nothing has."""
+    names = (path.with_name(f'{path.name}{number}') for number in itertools.count(1))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def remove_stale(folder: Path) -> int:

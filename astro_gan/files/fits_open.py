@@ -19,7 +19,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from astro_gan.errors import UserError
 from astro_gan.files.fits_units import Refused, Unit, read_unit, read_units
-from astro_gan.files.refusals import reason_of
+from astro_gan.files.refusals import refusal
 
 # Packed files are unpacked beside the system's temporary files, and a few kilobytes can unpack to anything.
 MAXIMUM_UNPACKED_BYTES = 2 << 30
@@ -57,7 +57,7 @@ def explained(name: str) -> Iterator[list[warnings.WarningMessage]]:
     except MemoryError:
         raise UserError(f'{name}: does not fit in memory') from None
     except Exception as error:  # decoders raise nearly every type on hostile files
-        raise UserError(f'{name}: damaged FITS file ({reason_of(error)})') from error
+        raise refusal(name, error, 'damaged FITS file') from error
 
 
 @contextmanager
@@ -241,5 +241,5 @@ def listing(hdus: list[Any]) -> str:
 
 
 def _suspicion(noted: list[warnings.WarningMessage]) -> str:
-    """What astropy said on the way, where it may be why something is not there."""
-    return f' (astropy: {" ".join(str(noted[-1].message).split())})' if noted else ''
+    """Where astropy has warned on the way, that may be why something is not there."""
+    return '; what follows is damaged' if noted else ''

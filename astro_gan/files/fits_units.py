@@ -18,6 +18,7 @@ from astro_gan.errors import UserError
 BLOCK = 2880
 # A file has tens of extensions, a mosaic camera's some hundred. Each takes a few kilobytes and a millisecond.
 MAXIMUM_EXTENSIONS = 1000
+MAXIMUM_REST = 1 << 30  # bytes after the last extension that are passed over: they are read for the file's hash
 _MAXIMUM_HEADER_BYTES = 16 << 20
 _CHUNK_BYTES = 16 << 20
 _LONGEST = 1 << 60  # bytes of data: no file system holds more
@@ -75,13 +76,19 @@ def read_units(source: BinaryIO, size: int) -> list[Unit]:
     """All units of a file of `size` bytes. What follows the last one and is none is passed over, as the standard says.
 
     Raises:
-        Refused: no FITS file, damaged, or with more extensions than `MAXIMUM_EXTENSIONS`.
+        Refused: no FITS file, damaged, with more extensions than `MAXIMUM_EXTENSIONS` or more after them than
+            `MAXIMUM_REST`.
     """
     found: list[Unit] = []
     while not found or found[-1].end < size:
         start = found[-1].end if found else 0
         source.seek(start)
         unit = read_unit(source.read, start)
+        if unit is None and found and size - start > MAXIMUM_REST:
+            raise Refused(
+                f'after {start} bytes of FITS come {(size - start) / 1e9:.3g} GB that are none; cut them off '
+                f'(head -c {start})'
+            )
         if unit is None:
             break
         if len(found) == MAXIMUM_EXTENSIONS:

@@ -8,6 +8,7 @@ import numpy as np
 import simplejpeg
 
 from astro_gan.errors import UserError
+from astro_gan.files.refusals import reason_of
 
 _EOI = b'\xff\xd9'
 # Warnings of the JPEG library about the header, not the pixels: versions of JFIF's and Adobe's segments that it does
@@ -52,7 +53,7 @@ def _strictly(data: bytes, colorspace: str, smallest: int = 0) -> np.ndarray:
         try:  # harmless: bytes without meaning before the end mark, which some cameras write, or no end mark at all
             pixels = decoded(_trimmed(data))
         except ValueError:
-            raise UserError(f'damaged picture, its inside is not what was written ({error})') from None
+            raise UserError(f'damaged picture, its inside is not what was written ({reason_of(error)})') from None
     if _blanked(data):
         raise UserError('damaged picture, a part of its inside is zeros')
     return pixels

@@ -60,8 +60,10 @@ def read_table(path: str | os.PathLike[str], required: Sequence[str] = ()) -> tu
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Write a CSV table, whole or not at all; keys of a row that are no columns are left out.
 
-    Cells that a spreadsheet would run as a formula are written so that it does not.
+    Cells that a spreadsheet would run as a formula are written so that it does not. What a killed run has left beside
+    it is removed.
     """
+    atomic.remove_stale(path.parent)
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval='', extrasaction='ignore', lineterminator='\n')
     writer.writeheader()

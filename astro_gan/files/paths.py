@@ -27,6 +27,13 @@ def printable(path: str | os.PathLike[str]) -> str:
     return text if text.isprintable() else ascii(text)
 
 
+def without_controls(text: str) -> str:
+    """Text in which what would act on a terminal is escaped; line breaks stay."""
+    if text.isprintable():
+        return text
+    return ''.join(letter if letter.isprintable() or letter == '\n' else ascii(letter)[1:-1] for letter in text)
+
+
 @contextmanager
 def open_file(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, str]]:
     """Open a regular file once, for all that is read of it; yields it with its name for messages.

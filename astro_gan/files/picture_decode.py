@@ -8,6 +8,7 @@ does not have to fit into memory.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -21,6 +22,8 @@ from astro_gan.files.tiff_pixels import Opened
 _LOADERS = {'jpg': 'jpegload', 'png': 'pngload', 'gif': 'gifload', 'webp': 'webpload'}
 _LOADING = {'access': 'random', 'fail_on': 'error', 'revalidate': True}  # a file may have changed since it was read
 CheckSize = Callable[[int, int], None]
+
+logging.getLogger('pyvips').setLevel(logging.CRITICAL)  # what matters of its warnings is checked here
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

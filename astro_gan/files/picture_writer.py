@@ -184,6 +184,8 @@ def _interruptible(image: pyvips.Image) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    for caught_one in caught[:1]:  # it came when all was done
+        signal.raise_signal(caught_one)
 
 
 def _save(image: pyvips.Image, path: Path, kind: str, size: int) -> None:

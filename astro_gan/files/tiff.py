@@ -43,7 +43,7 @@ _RAW_COMPRESSIONS = (32767, 32769, 32770, 34713, 65000, 65535)  # Sony, Epson, S
 _DNG_VERSION = 50706
 _LARGEST_PART = 2**28  # bytes of a strip or tile that is decoded in memory to see whether it is whole
 
-logging.getLogger('tifffile').addHandler(logging.NullHandler())  # what matters of its warnings is checked here
+logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what matters of its warnings is checked here
 
 
 def opened(file: BinaryIO) -> tifffile.TiffFile:
@@ -71,7 +71,7 @@ def main_page(tiff: tifffile.TiffFile) -> tuple[Any, str]:
     there.
 
     Raises:
-        UserError: it is camera raw, or holds no page.
+        UserError: it is camera raw, or holds no page, or one without a size.
     """
     pages = [page.aspage() for page in tiff.pages]
     inner = list(_inner(pages))
@@ -82,6 +82,8 @@ def main_page(tiff: tifffile.TiffFile) -> tuple[Any, str]:
     full = [page for page in pages if not page.subfiletype & (_REDUCED | _MASK)]
     inner = [page for page in inner if not page.subfiletype & (_REDUCED | _MASK)]
     page = (full or inner or pages)[0]
+    if not all(isinstance(size, int) and size > 0 for size in (page.imagelength, page.imagewidth)):
+        raise UserError(f'damaged picture: {page.imagewidth} x {page.imagelength} pixels')
     if not full and not inner:
         return page, 'every page is marked as a reduced copy; the first was taken'
     if not full:
@@ -171,6 +173,10 @@ def check_parts(page: Any) -> None:
         raise UserError('damaged picture: some of its strips or tiles are missing')
     if max(offset + count for offset, count in parts) > file.size:
         raise UserError('damaged picture: the file ends before its pixels do')
+    if page.compression == COMPRESSION.NONE and 8 * sum(count for _, count in parts) < math.prod(page.shape) * _bits(
+        page
+    ):
+        raise UserError('damaged picture: its strips or tiles are too short for its pixels')
     if page.compression in (COMPRESSION.NONE, *_FAX):
         return
     tables = page.jpegtables
@@ -184,6 +190,11 @@ def check_parts(page: Any) -> None:
             page.decode(data, index)
         elif page.compression in _DEFLATE:
             _check_deflate(data)
+
+
+def _bits(page: Any) -> int:
+    """Of a sample."""
+    return page.bitspersample if isinstance(page.bitspersample, int) else min(page.bitspersample)
 
 
 def _check_deflate(data: bytes) -> None:

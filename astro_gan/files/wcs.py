@@ -1,4 +1,9 @@
-"""World coordinates (WCS) of a frame whose pixels have become smaller or larger."""
+"""World coordinates (WCS) of a frame whose pixels have become smaller or larger.
+
+Why not a library: `astropy.wcs` and `reproject` make new headers from what they understand, drop or rewrite the rest
+(alternates, distortion tables by keyword, the spelling of the 1990s). Here the cards stay and those numbers change that
+pixels scale. To be looked at again in November 2027: whether `astropy.nddata` scales headers card by card by then.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,6 @@ from astro_gan.files.paths import open_file, printable
 from astro_gan.guides import at_lightness, lightness_of, two_bands
 
 _BRIGHT = 5.0  # times the noise: pixels that the bands are balanced by
-_LEAST_OVERLAP = 0.01  # of the image's pixels
 
 
 def read_bands(paths: Sequence[str], source: Any) -> np.ndarray:
@@ -52,7 +51,16 @@ def read_bands(paths: Sequence[str], source: Any) -> np.ndarray:
 
 def composite(bands: list[np.ndarray], lightness: np.ndarray) -> np.ndarray:
     """a*b* `[H, W, 2]` of two or three frames' composite, NaN where one of them has no value."""
-    from astro_gan.files.stretch import lupton, sky, valid_sample
+    from astro_gan.files.stretch import lupton
+
+    red, *middle, blue = balanced(bands)
+    rgb = lupton(red, middle[0] if middle else (red + blue) / 2.0, blue)
+    return np.where(np.isfinite(red)[..., None], at_lightness(rgb, lightness), np.nan).astype(np.float32)
+
+
+def balanced(bands: list[np.ndarray]) -> list[np.ndarray]:
+    """Bands `[H, W]` less their skies, their bright pixels as bright as each other's; NaN where one has no value."""
+    from astro_gan.files.stretch import sky, valid_sample
 
     good = np.logical_and.reduce([np.isfinite(band) for band in bands])
     flat = []
@@ -64,10 +72,7 @@ def composite(bands: list[np.ndarray], lightness: np.ndarray) -> np.ndarray:
     bright = np.logical_and.reduce([own for _, own in flat])
     chosen = bright if bright.sum() >= 10 else good
     totals = [max(float(values[chosen].sum()), 1e-30) for values, _ in flat]
-    scaled = [values / total for (values, _), total in zip(flat, totals, strict=True)]
-    red, *middle, blue = [np.where(good, band, np.nan) for band in scaled]
-    rgb = lupton(red, middle[0] if middle else (red + blue) / 2.0, blue)
-    return np.where(good[..., None], at_lightness(rgb, lightness), np.nan).astype(np.float32)
+    return [np.where(good, values / total, np.nan) for (values, _), total in zip(flat, totals, strict=True)]
 
 
 def _read_gray(path: str, source: Any) -> np.ndarray:
@@ -82,29 +87,12 @@ def _read_gray(path: str, source: Any) -> np.ndarray:
 
 def _read_frame(path: str, source: Any) -> np.ndarray:
     """A band's values on the image's pixels, float64 `[H, W]`, NaN where it has none."""
-    from astropy.wcs import WCS
-
     from astro_gan.files.fits import read_frame
+    from astro_gan.mosaic.grid import onto
 
     frame = read_frame(path)
     if frame.planes != 1:
         raise UserError(f'--color-from {printable(path)}: holds {frame.planes} planes; a band is one')
-    data = np.where(frame.bad, np.nan, frame.data) if frame.bad is not None else frame.data
-    data = np.asarray(data, np.float64)
-    here, there = (WCS(header, naxis=2) for header in (source.frame.header, frame.header))
-    shape = (source.height, source.width)
-    if not (here.has_celestial and there.has_celestial):
-        if data.shape != shape:
-            raise UserError(
-                f'--color-from {printable(path)}: {data.shape[1]}x{data.shape[0]} pixels, the image has '
-                f'{shape[1]}x{shape[0]}, and no coordinates (WCS) say how they fit'
-            )
-    elif data.shape != shape or not here.wcs.compare(there.wcs, tolerance=1e-9):
-        try:
-            from reproject import reproject_interp
-        except ImportError:
-            raise UserError("--color-from: aligning frames needs reproject: pip install 'astro_gan[align]'") from None
-        data, _ = reproject_interp((data, there), here, shape_out=shape)
-        if np.isfinite(data).mean() < _LEAST_OVERLAP:
-            raise UserError(f'--color-from {printable(path)}: shows another part of the sky than the image')
+    like = (source.frame.header, (source.height, source.width))
+    data = onto(frame, *like, where=f'--color-from {printable(path)}')
     return data[::-1] if source.turned else data

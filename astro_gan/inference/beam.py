@@ -35,7 +35,9 @@ class ApplyModel(beam.DoFn):
 
     def setup(self) -> None:
         """Load the model."""
-        self.model, self.frame_model = choose_model(*self.arguments), choose_frame_model(*self.arguments)
+        blend = self.settings.blend
+        self.model = choose_model(*self.arguments, blend)
+        self.frame_model = choose_frame_model(*self.arguments) if blend is None else None
 
     def process(self, job: tuple[str, str]) -> Iterator[str]:
         """One job, (input, output): a line of JSON that says what it came to, and the error.

@@ -6,6 +6,9 @@ import functools
 import math
 from collections.abc import Sequence
 
+import jax
+import numpy as np
+
 from astro_gan.errors import UserError
 from astro_gan.inference.chain import join
 from astro_gan.inference.network import Network
@@ -14,23 +17,29 @@ from astro_gan.models.bicubic import Bicubic
 
 COLORIZER = 'colorize'
 UPSCALER = 'wdsr_x{factor}'
+GAN = 'wdsr_gan_x{factor}'  # with the weights of an UPSCALER trained on
 FRAMES = 'frames_x2'  # for frames, where it ships
 _STEPS = (4, 3, 2)  # factors of single networks, in the order in which a larger factor is taken apart
 
 
-def choose_model(command: str, names: Sequence[str], factor: int | None) -> Model:
+def choose_model(command: str, names: Sequence[str], factor: int | None, blend: float | None = None) -> Model:
     """The model for 'colorize', 'upscale' or 'enhance': one, or several in a chain.
 
     Args:
         command: what is to be done.
         names: exported directories or shipped models, in the order in which they are applied; none: the default.
         factor: enlargement that is wanted; None: the models' own, or 4.
+        blend: share of the last model's weights in those of the one before it (`interpolated`); None: a chain.
 
     Raises:
         UserError: no such model, or one that does not do this.
     """
     chosen = list(names) or _default(command, factor or 4)
+    if blend is not None:
+        chosen = _pair(command, names, factor or 4)
     models = [load_model(name) for name in chosen]
+    if blend is not None:
+        models[-2:] = [interpolated(models[-2], models[-1], blend)]
     networks = tuple(network for model in models for network in model.networks)
     tasks = ['color' if network.colorizes else 'size' for network in networks]
     wanted = {'colorize': tasks == ['color'], 'upscale': 'color' not in tasks}
@@ -68,6 +77,47 @@ def choose_frame_model(command: str, names: Sequence[str], factor: int | None) -
     more = bicubic(finer)
     description = model.description | {'name': f'{model.name}+bicubic_x{finer}', 'factor': model.factor * finer}
     return Model(description, (*model.networks, *more.networks))
+
+
+def _pair(command: str, names: Sequence[str], factor: int) -> list[str]:
+    """Names of the models of a command, the last two of which are to be blended."""
+    colorizers = command == 'enhance'
+    if names:
+        if len(names) != 2 + colorizers:
+            raise UserError(
+                f'--blend: {len(names)} models are named; name {"a colorizer and " * colorizers}two of one '
+                'architecture, the supervised one first, or none'
+            )
+        return list(names)
+    gan = GAN.format(factor=factor)
+    if gan not in shipped_models():
+        pairs = [str(n) for n in range(2, 13) if GAN.format(factor=n) in shipped_models()]
+        raise UserError(f'--blend: no model {gan} ships; --factor {" or ".join(pairs)}, or two models by --model')
+    return [*_default(command, factor), gan]
+
+
+def interpolated(first: Model, second: Model, share: float) -> Model:
+    """One network whose weights lie between two models': (1 - share) of the first's and share of the second's.
+
+    Between a supervised network and the GAN that was trained on from it all shares are networks that work (Wang et al.
+    2018, "ESRGAN", section 3.4).
+
+    Raises:
+        UserError: they are no single networks of one architecture.
+    """
+    described = [[model.description[key] for key in ('task', 'factor')] for model in (first, second)]
+    same = len(first.networks) == len(second.networks) == 1 and described[0] == described[1]
+    if not same or first.networks[0].description['generator'] != second.networks[0].description['generator']:
+        raise UserError(f'--blend: {first.name} and {second.name} are no two networks of one architecture')
+    weights = [model.networks[0].variables for model in (first, second)]
+    mixed = jax.tree.map(lambda a, b: np.float32(1 - share) * a + np.float32(share) * b, *weights)
+    digests = [model.description['weights']['sha256'] for model in (first, second)]
+    description = first.description | {
+        'name': f'{first.name} with {share:g} of {second.name}',
+        'weights': {'sha256': '+'.join(digests)},
+    }
+    description.pop('calibration', None)  # of the first alone
+    return Model(description, (Network(description, first.networks[0].generator, mixed),))
 
 
 @functools.lru_cache(maxsize=4)

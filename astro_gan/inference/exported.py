@@ -58,9 +58,19 @@ def read_description(directory: Path) -> dict[str, Any]:
             if description['factor'] != math.prod(part['factor'] for part in parts):
                 raise ValueError(f'factor {description["factor"]} is not that of its networks together')
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        reason = f'{error} is missing' if isinstance(error, KeyError) else ' '.join(str(error).split())[:300]
-        raise UserError(f'{printable(path)}: not the description of an exported model ({printable(reason)})') from error
+        raise UserError(f'{printable(path)}: not the description of an exported model ({_reason(error)})') from error
     return description
+
+
+def _reason(error: Exception) -> str:
+    """What an error says of a description."""
+    if isinstance(error, KeyError):
+        return printable(f'{str(error)[:80]} is missing')
+    if isinstance(error, UnicodeDecodeError | RecursionError):
+        return 'not UTF-8 text' if isinstance(error, UnicodeDecodeError) else 'nested too deeply'
+    if isinstance(error, TypeError | AttributeError | OverflowError):
+        return 'a part of it is of another type than it has to be'
+    return printable(' '.join(str(error).split())[:300])
 
 
 def is_chain(description: dict[str, Any]) -> bool:
@@ -77,7 +87,9 @@ def _check_part(part: dict[str, Any], *, own: bool) -> None:
         if part['task'] not in TASKS[:3]:
             raise ValueError(f'task {part["task"]!r} is that of no single network')
         numbers |= {'channels': part['input']['channels'], 'smallest': part['input'].get('smallest', 1)}
-        dict(part['generator']['fields'], name=part['generator']['name'])
+        generator = part['generator']
+        if not isinstance(generator['fields'], dict) or not isinstance(generator['name'], str):
+            raise TypeError
     for name, value in numbers.items():
         if type(value) is not int or not 1 <= value <= _LARGEST.get(name, 3):
             raise ValueError(f'{name} {str(value)[:40]} is no whole number from 1 to {_LARGEST.get(name, 3)}')
@@ -117,11 +129,13 @@ def _read_weights(path: Path, digest: str) -> dict[str, Any]:
         tensors = safetensors.numpy.load(data)
         others = {str(value.dtype) for value in tensors.values()}.difference(_FLOATS)
         if others:
-            raise ValueError(f'weights of the type {", ".join(sorted(others))}')
+            raise UserError(f'{name}: weights of the type {", ".join(sorted(others))}; floats are wanted')
         flat = {key: value.astype(np.float32) for key, value in tensors.items()}
         tree = flax.traverse_util.unflatten_dict(flat, sep='/')
+    except UserError:
+        raise
     except Exception as error:  # what readers make of a header that is none
-        raise UserError(f'{name}: no weights of a model ({" ".join(str(error).split())[:200]})') from error
+        raise UserError(f'{name}: no weights of a model; its header cannot be read: export the model again') from error
     broken = next((key for key, value in flat.items() if not np.isfinite(value).all()), None)
     if broken is not None:
         raise UserError(f'{name}: {printable(broken)} holds values that are no numbers; the training has failed')
@@ -142,7 +156,7 @@ def make_network(description: dict[str, Any], variables: dict[str, Any], where: 
         # A network of so many blocks or stages has more tensors; making one for nothing can take hours.
         for field in ('blocks', 'stages', 'depth'):
             if not fields.get(field, 0) <= len(found):
-                raise ValueError(f'{field} {str(fields[field])[:40]}, and {len(found)} tensors of weights')
+                raise UserError(f'{field} {str(fields[field])[:40]}, and {len(found)} tensors of weights')
         generator = make_generator(name, **fields)
         size = max(16, description['input'].get('smallest', 16))
         planes = description['input']['channels'] + description.get('guides', 0)
@@ -153,16 +167,17 @@ def make_network(description: dict[str, Any], variables: dict[str, Any], where: 
         colorizes = description['task'] == 'colorization'
         channels = (1 + description.get('guides', 0), colorization.CHANNELS[fields['space']]) if colorizes else (3, 3)
         if description['task'] == 'frames':
-            told = tuple(description['input']['conditions'])
-            if told != CONDITIONS[: len(told)]:
+            names = tuple(description['input']['conditions'])
+            if names != CONDITIONS[: len(names)]:
                 raise ValueError(
-                    f'conditions {", ".join(told)}: this version knows {", ".join(CONDITIONS)}, in this order'
+                    f'conditions {", ".join(names)}: this version knows {", ".join(CONDITIONS)}, in this order'
                 )
-            channels = (1 + len(told), 1)
+            channels = (1 + len(names), 1)
         if (image.shape[-1], *output.shape[1:]) != (channels[0], factor * size, factor * size, channels[1]):
-            raise ValueError(f'{image.shape} becomes {output.shape}, which is not factor {factor} of this task')
+            raise UserError(f'{image.shape} becomes {output.shape}, which is not factor {factor} of this task')
     except Exception as error:  # whatever a module makes of fields that are no fields
-        reason = printable(' '.join(str(error).split())[:300]) or type(error).__name__
+        told = ' '.join(str(error).split())[:300] if isinstance(error, UserError) else ''
+        reason = printable(told) or f'the fields of its generator {printable(name)} make none'
         raise UserError(f'{where}: its network cannot be made ({reason})') from error
     expected = {path: value.shape for path, value in flax.traverse_util.flatten_dict(spec, sep='/').items()}
     if expected != found:

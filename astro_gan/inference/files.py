@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
 import math
 import os
+import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from astro_gan.errors import UserError
 from astro_gan.files import atomic, locks
@@ -19,7 +22,7 @@ from astro_gan.files import picture_source as pictures
 from astro_gan.files.kinds import kind_of
 from astro_gan.files.paths import open_file, printable
 from astro_gan.files.tiff import is_float_tiff
-from astro_gan.inference import outputs, provenance, tiling
+from astro_gan.inference import outputs, provenance, refine, tiling, trust
 from astro_gan.inference.guide_options import read_guides
 from astro_gan.inference.guides import Guides, paler_hints, shares
 from astro_gan.inference.jobs import Job
@@ -31,9 +34,11 @@ if TYPE_CHECKING:
     pass
 
 MADE, FINISHED, ELSEWHERE, FAILED = 'made', 'finished', 'elsewhere', 'failed'  # what a file came to
+_PATIENCE = 4.0  # seconds
 SMALLEST = 64  # pixels on a side; networks have nothing to go by in less
 Progress = Callable[[float], Any]  # is told the megapixels of output that have been made since
 Start = Callable[[str, float], Any]
+Audited = Callable[[str, Path, Any, dict[str, Any]], Any]
 
 
 def estimate_megapixels(path: str) -> float:
@@ -60,6 +65,7 @@ def apply_files(
     progress: Progress,
     start: Start = lambda source, megapixels: None,
     log: Callable[[str], None] = print,
+    audited: Audited = lambda source, target, found, made: None,
 ) -> Counter[str]:
     """Apply a model to files; a file that fails does not stop the others.
 
@@ -69,6 +75,7 @@ def apply_files(
         progress: is told the megapixels that have been made.
         start: is told each input, as it is opened, and how many megapixels it will make.
         log: is told other things worth knowing.
+        audited: is given what `settings.check` finds: input, output, `audit.auditor.Audit`, description.
 
     Returns:
         How many were MADE, FINISHED before, made ELSEWHERE, and FAILED.
@@ -78,14 +85,41 @@ def apply_files(
     counts: Counter[str] = Counter()
     for source, target in jobs:
         try:
-            outcome = apply_file(
-                model, source, target, settings, frame_model, progress=progress, start=start, log=log, since=since
-            )
+            with _patience(source, log, start) as started:
+                outcome = apply_file(
+                    model,
+                    source,
+                    target,
+                    settings,
+                    frame_model,
+                    progress=progress,
+                    start=started,
+                    log=log,
+                    since=since,
+                    audited=audited,
+                )
         except Exception as error:
             outcome = FAILED
             fail(explain(error, source, target))
         counts[outcome] += 1
     return counts
+
+
+@contextlib.contextmanager
+def _patience(source: str, log: Callable[[str], None], start: Start) -> Iterator[Start]:
+    """Say of a file that is not open after a while that it is being read; gives `start`, which ends the waiting."""
+    waiting = threading.Timer(_PATIENCE, log, [f'{printable(source)}: being read; large and packed files take a while'])
+    waiting.daemon = True
+    waiting.start()
+
+    def started(source: str, megapixels: float) -> None:
+        waiting.cancel()
+        start(source, megapixels)
+
+    try:
+        yield started
+    finally:
+        waiting.cancel()
 
 
 def remove_stale(folders: Iterable[Path], log: Callable[[str], None]) -> None:
@@ -123,6 +157,7 @@ def apply_file(
     start: Start = lambda source, megapixels: None,
     log: Callable[[str], None] = print,
     since: float = math.inf,
+    audited: Audited = lambda source, target, found, made: None,
 ) -> str:
     """Apply a model to one file: MADE, FINISHED if `settings.resume` finds it so, ELSEWHERE if another run makes it.
 
@@ -131,6 +166,7 @@ def apply_file(
 
     Args:
         since: when this run began, in seconds of `time.time`; what has been finished since then another run has made.
+        audited: see `apply_files`.
 
     Raises:
         UserError: the input cannot be used, or the output exists already; one line that names it.
@@ -149,12 +185,23 @@ def apply_file(
         used = model
     if becomes == 'fits' and not is_frame:
         raise UserError(f'{name}: a picture has no data values to write as FITS; choose another --format')
+    floats = becomes == 'fits' or (becomes == 'tif' and float_tiff)
+    if settings.depth and (floats or (becomes == 'jpg' and settings.depth > 8)):
+        holds = 'floats' if floats else '8 bits'
+        raise UserError(f'{name}: becomes a {becomes} file, which holds {holds}; --depth is for PNG and TIFF pictures')
+    if settings.consistent and becomes == 'jpg':
+        raise UserError(f'{name}: a jpg file changes what --consistent makes exact; add --format png --depth 16')
+    if settings.consistent and is_frame:
+        raise UserError(f'{name}: is a frame, with noise or with means that are kept; --consistent is for pictures')
     if min(opened.height, opened.width) < SMALLEST:
         raise UserError(f'{name}: {opened.width}x{opened.height} pixels; at least {SMALLEST}x{SMALLEST} are needed')
     notes = list(getattr(opened, 'notes', ()))
+    if settings.consistent and (settings.depth or 8 * np.dtype(opened.dtype).itemsize) == 8:
+        notes.append('8 bits round what is consistent away; --depth 16 holds it')
     for note in notes:
         log(f'{name}: {note}')
-    more = {'stretch': dataclasses.asdict(opened.stretch), 'hdu': opened.frame.hdu} if is_frame else {}
+    stretch = opened.stretch if is_frame else None
+    more = {'stretch': dataclasses.asdict(stretch), 'hdu': opened.frame.hdu} if stretch else {}
     if used.task == 'frames':
         from astro_gan.inference import suited
 
@@ -162,9 +209,14 @@ def apply_file(
             raise UserError(
                 f'{name}: is a picture, and {used.name} enlarges frames with data values; leave --model out'
             )
-        used, opened, found = suited.prepare(used, opened, target, settings, forced=used is model, log=log)
+        refined, forced = _refined(used, settings), used is model
+        model, opened, found = suited.prepare(refined, opened, target, settings, forced=forced, log=log)
         more |= found
-    model = used
+        plain = used if model is refined else model
+    else:
+        plain, model = used, _refined(used, settings)
+    if settings.trust:
+        more['trust'] = trust.promise(plain, opened, target, settings)
     megapixels = model.factor**2 * opened.height * opened.width / 1e6
     start(source, megapixels)
     guides = _read_guides(model, opened, settings, log)
@@ -174,21 +226,51 @@ def apply_file(
     if target.is_dir():
         raise UserError(f'{printable(target)}: is a folder, and the output would have its name')
     target.parent.mkdir(parents=True, exist_ok=True)
+
+    def checked(written: Path) -> dict[str, Any]:
+        if not settings.check:
+            return {}
+        from astro_gan.audit.check import check
+
+        return check(
+            source,
+            written,
+            target,
+            settings,
+            stretch=stretch if becomes != 'fits' else None,
+            lightness=model.networks[0].colorizes,
+            log=log,
+            audited=lambda found: audited(source, target, found, made),
+        )
+
     with locks.claimed(target) as ours:
         state = provenance.state(target, made) if ours else ''
         elsewhere = not ours or (state == provenance.FINISHED and _finished_at(target) >= since)
         if elsewhere or (settings.resume and state == provenance.FINISHED):
             progress(megapixels)
+            if not elsewhere:
+                checked(target)
             return ELSEWHERE if elsewhere else FINISHED
         if not settings.overwrite:
             _check_free(target, state, settings.resume)
         untold = state == provenance.UNTOLD and not settings.overwrite
-        seal = functools.partial(provenance.seal_same if untold else provenance.seal, target, made)
+        describe = provenance.seal_same if untold else provenance.seal
+
+        def seal(written: Path) -> None:
+            describe(target, made | checked(written), written)
+
         write = outputs.write_as_picture
         if becomes == 'fits' or (becomes == 'tif' and float_tiff):
             write = outputs.write_fits if becomes == 'fits' else outputs.write_float_as_tiff
+        if settings.trust:
+            trust.write_trust(plain, opened, target, settings, made['trust'], log)
         write(model, opened, target, settings, guides, made, seal, progress, log)
     return MADE
+
+
+def _refined(model: Model, settings: Settings) -> Model:
+    options = {name: getattr(settings, name) for name in ('self_ensemble', 'back_project', 'consistent')}
+    return refine.refined(model, **options)
 
 
 def _finished_at(target: Path) -> float:

@@ -26,8 +26,8 @@ def corrected(
     """Rows of the output and of the residual, top to bottom.
 
     Args:
-        strips: float32 `[rows, W, channels, planes]` in noise units: what is put right and, where that is blended, the
-            network's own output behind it.
+        strips: float32 `[rows, W, channels, planes]` in noise units: the first is put right, the last is the
+            network's own output (the same, unless that was blended).
         rows: first row and number -> so many rows of the input in noise units `[planes, rows, w]`, and which of their
             pixels are usable.
         height: of the input.
@@ -35,8 +35,8 @@ def corrected(
         sharpen, denoise: what the first channel was blended with (see `blend`).
 
     Yields:
-        The first channel `[rows, W, planes]` with its fluxes right, and the input less the network's output, with the
-        same fluxes, seen again, `[planes, rows / factor, w]`.
+        All channels, the first with its fluxes right, and the input less the network's output, with the same fluxes,
+        seen again, `[planes, rows / factor, w]`.
     """
     factor = psfs[0].factor
     margin = math.ceil(max(min(refit.REACH * psf.fwhm, 128) for psf in psfs))
@@ -57,7 +57,7 @@ def corrected(
             more = sharpen * refit.stars(places, missing, values.shape[:2], psf, narrow=True)
             if denoise != sharpen:
                 more += (denoise - sharpen) * refit.stars(places, missing, values.shape[:2], psf, narrow=False)
-            outputs.append(values[:, :, 0, index] + more)
+            outputs.append(np.concatenate([(values[:, :, 0, index] + more)[:, :, None], values[:, :, 1:, index]], 2))
             residuals.append(residual)
         inner = slice(top - start, bottom - start)
         yield np.stack(outputs, -1)[inner.start * factor : inner.stop * factor], np.stack(residuals)[:, inner]

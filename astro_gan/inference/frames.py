@@ -88,6 +88,7 @@ class FrameSource:
         return rows[..., ::-1, :] if self.turned else rows
 
 
+@np.errstate(over='ignore', invalid='ignore')  # values at the end of float32, and NaN that signal
 def _to_gray(frame: Frame, name: str, allow_color: bool) -> Frame:
     """The frame in one plane: of colours the luminance, unless all planes are the same."""
     red, green, blue = frame.data
@@ -163,6 +164,7 @@ def open_frame(
     return FrameSource(os.fspath(path), frame, chosen, upright and not frame.first_row_is_top, tuple(notes))
 
 
+@np.errstate(over='ignore', invalid='ignore')  # values at the end of float32 have no mean: no number comes out
 def to_data(source: FrameSource, strip: np.ndarray, top: int, factor: int, conserve: str) -> np.ndarray:
     """Rows of the output back to data values.
 

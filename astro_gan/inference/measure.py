@@ -26,6 +26,7 @@ from astro_gan.inference.noise import Level
 BOX = 64  # pixels on a side of the boxes in which sky and noise are measured
 _SAMPLES = 256  # boxes that tell the correlation
 _WINDOW = 512  # pixels on a side of the parts in which stars are looked for
+_LEAST = float(np.finfo(np.float32).tiny)  # noise that maps of 32 bits can hold
 _FILL_SHARE = 0.01  # more pixels than these at exactly zero, among real numbers, are the outside of a footprint
 
 
@@ -93,6 +94,7 @@ class Measured:
         ]
 
 
+@np.errstate(invalid='ignore')  # conversions of NaN that signal
 def measure(
     data: np.ndarray,
     bad: np.ndarray | None = None,
@@ -100,13 +102,15 @@ def measure(
     sky: float | None = None,
     noise: float | None = None,
     fwhm: float | None = None,
+    correlation: float | None = None,
+    concentration: float | None = None,
 ) -> Measured:
     """Measure a frame.
 
     Args:
         data: `[H, W]` of any real type, at least 16 x 16; pixels that are not finite are left out.
         bad: bool `[H, W]`, pixels to leave out.
-        sky, noise, fwhm: what the user knows better.
+        sky, noise, fwhm, correlation, concentration: what the user knows better.
 
     Raises:
         ValueError: no valid pixels, or no noise to measure; one line.
@@ -119,38 +123,46 @@ def measure(
     powers = powers[np.isfinite(powers).all(1) & (powers > 0).all(1)]
     if not len(powers):
         raise ValueError('no noise to measure: too few pixels are valid, or neighbouring pixels are equal')
-    correlation, third, source, grain = noise_of.correlation(powers)
-    share = noise_of.expected(noise_of.tap(correlation.value))[3]  # of the noise, in the third differences
+    shared, third, source, grain = noise_of.correlation(powers)
+    given = Level(0.0, 0.0, 'as given')
+    if correlation is not None:
+        shared, grain = given._replace(value=correlation), False
+    share = noise_of.expected(noise_of.tap(shared.value))[3]  # of the noise, in the third differences
     skies, noises = (np.full((len(ys) - 1, len(xs) - 1), np.nan) for _ in range(2))
     for place in boxes:
         values = frame.box(ys, xs, *place)
         dark = noise_of.brightness(values)
-        power = noise_of.power(values, noise_of.NEIGHBOURS, dark) / (1 - correlation.value)
+        power = noise_of.power(values, noise_of.NEIGHBOURS, dark) / (1 - shared.value)
         fine = noise_of.power(values, noise_of.THIRD, dark) / share
         # In a box that a nebula fills, its light is in the differences of neighbours.
-        noises[place] = (fine if third or (correlation.value < 0.6 and power > 1.3 * fine) else power) ** 0.5 or np.nan
+        found = (fine if third or (shared.value < 0.6 and power > 1.3 * fine) else power) ** 0.5
+        noises[place] = found if found > _LEAST else np.nan
         skies[place] = _sky(values, noise or noises[place])
+    if noise is None and not np.isfinite(noises).any():
+        raise ValueError('no noise to measure: it is zero, or less than numbers of 32 bits can hold')
     noise_map = Mesh(_smooth(noises) if noise is None else np.full((1, 1), noise), data.shape)
     sky_map = Mesh(_smooth(skies) if sky is None else np.full((1, 1), sky), data.shape)
-    given = Level(0.0, 0.0, 'as given')
     count = np.isfinite(noises).sum() ** 0.5
     level = float(np.median(noise_map.values))
     # Of the noise: what the correlation leaves open counts too.
-    error = level * float(np.hypot(0.02 / count, correlation.error / (2 * (1 - correlation.value))))
+    error = level * float(np.hypot(0.02 / count, shared.error / (2 * (1 - shared.value))))
     sky_level = Level(
         float(np.median(sky_map.values)), float(1.25 * np.nanstd(skies) / count), 'the darker half of boxes'
     )
     saturation, full = _saturation(frame, sky_level.value)
     windows = _windows(frame, sky_map, noise_map, saturation)
     width = Level(*stars.width(windows)) if fwhm is None else given._replace(value=fwhm)
+    light = given._replace(value=concentration or 0.0)
+    if concentration is None:
+        light = Level(*stars.concentration(windows, width.value))
     return Measured(
         sky=sky_map,
         noise=noise_map,
         sky_level=sky_level if sky is None else given._replace(value=sky),
         noise_level=Level(level, error, source) if noise is None else given._replace(value=noise),
         fwhm=width,
-        correlation=correlation,
-        concentration=Level(*stars.concentration(windows, width.value)),
+        correlation=shared,
+        concentration=light,
         grain=grain,
         saturation=saturation,
         full=full,

@@ -56,6 +56,10 @@ class Observed:
     residual: Any = None
 
     @property
+    def path(self) -> str:
+        return self.source.path
+
+    @property
     def height(self) -> int:
         return self.source.height
 
@@ -82,12 +86,16 @@ class Observed:
             return
         with contextlib.ExitStack() as stack:
             write = stack.enter_context(self.residual.open(self)) if self.residual else None
-            blend = {'sharpen': self.sharpen, 'denoise': self.denoise}
-            psfs = [psf_of(self, index) for index in range(self.channels)]
-            for values, residual in corrected(outputs, self.noise_units, self.height, psfs, **blend):
+            for values, residual in self.corrected(outputs):
                 if write:
                     write(residual)
-                yield values
+                yield values[:, :, 0]
+
+    def corrected(self, outputs: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Outputs in noise units with the fluxes of sources put right, and the residual; see `fluxes.corrected`."""
+        psfs = [psf_of(self, index) for index in range(self.channels)]
+        blend = {'sharpen': self.sharpen, 'denoise': self.denoise}
+        return corrected(outputs, self.noise_units, self.height, psfs, **blend)
 
     def outputs(self, tile: int | None, log: Callable[[str], None]) -> Iterator[np.ndarray]:
         """What the networks give, compressed, float32 `[rows, W, channels, planes]`, top to bottom."""
@@ -201,19 +209,22 @@ def observe(
     sky: float | None = None,
     noise: float | None = None,
     fwhm: float | None = None,
+    correlation: float | None = None,
+    concentration: float | None = None,
     **settings: Any,
 ) -> Observed:
     """Measure a frame, for a network.
 
     Args:
-        sky, noise, fwhm: see `measure`.
+        sky, noise, fwhm, correlation, concentration: see `measure`.
         settings: of `Observed`.
 
     Raises:
         ValueError: there is nothing to measure.
     """
     planes = [_plane(source, index) for index in range(source.channels)]
-    found = tuple(measure(plane, source.frame.bad, sky=sky, noise=noise, fwhm=fwhm) for plane in planes)
+    given = {'sky': sky, 'noise': noise, 'fwhm': fwhm, 'correlation': correlation, 'concentration': concentration}
+    found = tuple(measure(plane, source.frame.bad, **given) for plane in planes)
     return Observed(source, found, network, **settings)
 
 
@@ -251,6 +262,7 @@ def unlike(observed: Observed) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+@np.errstate(over='ignore', invalid='ignore')  # values at the end of float32
 def to_data(observed: Observed, strip: np.ndarray, top: int, factor: int, conserve: str) -> np.ndarray:
     """Rows of the output to data values; see `frames.to_data`. The noise is gone, so nothing is conserved exactly."""
     planes = observed.to_data(strip, top, factor)

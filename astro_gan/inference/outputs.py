@@ -135,6 +135,7 @@ def write_as_picture(
     suffix = os.path.splitext(target.name)[1].lower()
     kind = settings.format or pictures.SUFFIXES.get(suffix) or (like.kind if like else 'png')
     dtype = source.dtype if like and kind != 'jpg' else np.uint8 if kind == 'jpg' else np.uint16
+    dtype = {None: dtype, 8: np.uint8, 16: np.uint16}[settings.depth]
     alpha = like.alpha if like and kind != 'jpg' else None
     if like and like.alpha is not None and alpha is None:
         log(f'{source.path}: a jpg file has no transparency; the picture is laid on black')

@@ -56,6 +56,7 @@ def describe(
         'versions': versions(),
         'history': [
             f'{SOFTWARE}: {model.task}, enlarged {model.factor} times by {model.name}',
+            *model.description.get('refined', []),
             f'weights SHA-256 {weights}',
             NOTICE,
         ],

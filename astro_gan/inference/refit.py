@@ -23,8 +23,8 @@ from scipy import ndimage, sparse
 from astro_gan.noise_units import REACHES
 
 _PER_SIGMA = math.sqrt(8 * math.log(2))
-CONTRAST = 0.7  # noise units above what is around it: a source of the output from here on ...
-STRUCTURE = 0.3  # ... and so much of what is around it besides
+CONTRAST = (0.5, 0.9)  # noise units above what is around it: from the first on it is a source, from the second wholly
+STRUCTURE = 0.3  # so much of what is around it is asked for besides
 WINGS = 3.0  # FWHM of the wings, of the core's
 # Of the light within 3 FWHM, from the concentration c: a + b c, at most 1. Fitted to 400 PSFs of `simulation.fields`,
 # which scatter by 0.036 around it.
@@ -106,25 +106,24 @@ def _binned(image: np.ndarray, factor: int) -> np.ndarray:
     return image.reshape(height // factor, factor, width // factor, factor).mean((1, 3))
 
 
-def sources(output: np.ndarray, psf: Psf) -> np.ndarray:
-    """Places `[n, 2]` (row, column, pixels of the output) of the output's peaks that stand out."""
+def sources(output: np.ndarray, psf: Psf) -> tuple[np.ndarray, np.ndarray]:
+    """Peaks of the output that stand out: places `[n, 2]` (row, column, its pixels), and how far each counts, to 1."""
     width = psf.narrow * psf.factor
     smooth = _blur(output, 0.6 * width / _PER_SIGMA)
     contrast = smooth - _blur(output, 2.0 * width / _PER_SIGMA)
     highest = ndimage.maximum_filter(smooth, 2 * round(width / 2) + 1, mode='nearest')
     # On a galaxy or a nebula every grain is a peak.
-    least = CONTRAST + STRUCTURE * np.maximum(smooth - contrast, 0)
-    rows, columns = np.nonzero((smooth == highest) & (contrast > least))
-    places = np.stack([rows, columns], -1).astype(np.float64)
+    beyond = contrast - STRUCTURE * np.maximum(smooth - contrast, 0)
+    peaks = np.stack(np.nonzero((smooth == highest) & (beyond > CONTRAST[0])), -1)
+    # No step: what is a little above or below by the rounding of a number comes out the same.
+    counts = np.clip((beyond[tuple(peaks.T)] - CONTRAST[0]) / (CONTRAST[1] - CONTRAST[0]), 0, 1)
+    places, last = peaks.astype(np.float64), np.array(smooth.shape) - 1
     for axis in (0, 1):  # between the pixels: the top of a parabola
         step = np.eye(2, dtype=int)[axis]
-        before, at, after = (
-            smooth[tuple(np.clip(np.stack([rows, columns], -1) + n * step, 0, np.array(smooth.shape) - 1).T)]
-            for n in (-1, 0, 1)
-        )
+        before, at, after = (smooth[tuple(np.clip(peaks + n * step, 0, last).T)] for n in (-1, 0, 1))
         curve = np.minimum(before - 2 * at + after, -1e-6)
         places[:, axis] += np.clip((before - after) / (2 * curve), -0.5, 0.5)
-    return places
+    return places, counts
 
 
 def refit(z: np.ndarray, usable: np.ndarray, output: np.ndarray, psf: Psf) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -141,7 +140,8 @@ def refit(z: np.ndarray, usable: np.ndarray, output: np.ndarray, psf: Psf) -> tu
         residual `[h, w]`: the input less the output with those fluxes, seen again.
     """
     residual = z - seen_again(output, psf)
-    places = (sources(output, psf) + 0.5) / psf.factor - 0.5
+    places, counts = sources(output, psf)
+    places = (places + 0.5) / psf.factor - 0.5
     if not len(places):
         return places, np.empty(0), residual
     shape = z.shape
@@ -160,7 +160,7 @@ def refit(z: np.ndarray, usable: np.ndarray, output: np.ndarray, psf: Psf) -> tu
     least = -0.5 * np.maximum(_at(output, places, psf.factor), 0) / float(psf.shown(np.zeros(())))
     missing, left = np.zeros(len(places)), residual.ravel().astype(np.float64)
     for _ in range(STEPS):
-        more = np.where(known, DAMPING * (weighted.T @ left) / np.maximum(power, 1e-12), 0)
+        more = np.where(known, counts * DAMPING * (weighted.T @ left) / np.maximum(power, 1e-12), 0)
         more = np.maximum(missing + more, least) - missing  # a source does not become a hole
         missing += more
         left -= whole @ more

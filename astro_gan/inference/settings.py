@@ -24,9 +24,15 @@ class Settings:
         mask: of FITS frames, what 1 in a MASK means ('bad', 'good'), or 'ignore'; None: bad, unless that is most of it.
         allow_mosaic: frames of colour sensors before debayering are taken as gray.
         ignore_checksum: frames that do not agree with their DATASUM are read.
-        sky, noise, fwhm: of frames, for models for frames, in place of what is measured; data values and pixels.
+        sky, noise, fwhm, correlation, concentration: of frames, for models for frames, in place of what is measured;
+            data values and pixels.
         sharpen, denoise: how much of what a model for frames does is kept, 0 to 1.
+        self_ensemble, back_project, consistent: see `refine.Refined`.
+        blend: share of a GAN's weights in a supervised network's; None: one network.
+        trust: write an interval of the error beside the output (`trust`).
         residual: write what a model for frames leaves unexplained beside its output.
+        depth: bits of a picture's values, 8 or 16; None: the input's.
+        check: audit each output (`astro_gan.audit`) and write what was found beside it.
         format: 'png', 'jpg', 'tif' or 'fits'; None: the input's.
         tile: pixels of the input on a side of a tile; None: the default.
         overwrite: replace outputs that are there.
@@ -47,9 +53,18 @@ class Settings:
     sky: float | None = None
     noise: float | None = None
     fwhm: float | None = None
+    correlation: float | None = None
+    concentration: float | None = None
     sharpen: float = 1.0
     denoise: float = 1.0
     residual: bool = False
+    self_ensemble: bool = False
+    back_project: int = 0
+    consistent: bool = False
+    blend: float | None = None
+    trust: bool = False
+    depth: int | None = None
+    check: bool = False
     format: str | None = None
     tile: int | None = None
     overwrite: bool = False
@@ -67,8 +82,16 @@ class Settings:
             'sky',
             'noise',
             'fwhm',
+            'correlation',
+            'concentration',
             'sharpen',
             'denoise',
+            'self_ensemble',
+            'back_project',
+            'consistent',
+            'blend',
+            'trust',
+            'depth',
         )  # than many results
         changed = [name for name in newer if getattr(self, name) != getattr(Settings, name)]
         told = self.guides.deciding()

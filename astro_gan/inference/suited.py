@@ -30,7 +30,10 @@ def prepare(
     Raises:
         UserError: there is nothing to measure, or no place for the residual; one line.
     """
-    given = {name: getattr(settings, name) for name in ('sky', 'noise', 'fwhm', 'sharpen', 'denoise')}
+    given = {
+        name: getattr(settings, name)
+        for name in ('sky', 'noise', 'fwhm', 'correlation', 'concentration', 'sharpen', 'denoise')
+    }
     residual = None
     if settings.residual:
         if source.turned:

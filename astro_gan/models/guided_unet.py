@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from astro_gan.color import lab_to_rgb
 from astro_gan.colorization import AB_SCALE, SMALLEST
+from astro_gan.errors import UserError
 from astro_gan.guides import PLANES
 from astro_gan.models.backbones import imagenet_normalise
 from astro_gan.models.layers import QUIET, Conv, UpConv, batch_norm, scaled_init
@@ -52,11 +53,11 @@ class GuidedUNet(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         if self.space != 'lab':
-            raise ValueError(f"space must be 'lab', not {self.space!r}")
+            raise UserError(f"space must be 'lab', not {self.space!r}")
         if x.ndim != 4 or x.shape[-1] != 1 + PLANES:
-            raise ValueError(f'a guided network takes images [N, H, W, {1 + PLANES}], got {x.shape}')
+            raise UserError(f'a guided network takes images [N, H, W, {1 + PLANES}], got {x.shape}')
         if min((size for size in x.shape[1:3] if isinstance(size, int)), default=SMALLEST) < SMALLEST:
-            raise ValueError(f'a colorization network needs images of at least {SMALLEST} x {SMALLEST}, got {x.shape}')
+            raise UserError(f'a colorization network needs images of at least {SMALLEST} x {SMALLEST}, got {x.shape}')
         x = jnp.asarray(x, jnp.float32)
         height, width = x.shape[1:3]
         # Guides more saturated than pictures mostly are go through at the usual saturation.

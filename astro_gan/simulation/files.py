@@ -15,6 +15,7 @@ from astropy.table import Table
 from scipy import ndimage
 
 from astro_gan.errors import UserError
+from astro_gan.files import atomic
 from astro_gan.files.fits import read_frame
 from astro_gan.files.paths import printable
 from astro_gan.noise_units import REACHES
@@ -173,7 +174,8 @@ def write_field(
         data = np.asarray(level + noise * np.asarray(field[key]), np.float32)
         header = fits.Header()
         header.update(cards | more)
-        fits.PrimaryHDU(data, header).writeto(folder / f'{name}{ending}.fits', overwrite=True)
+        with atomic.replacing(folder / f'{name}{ending}.fits') as part:
+            fits.PrimaryHDU(data, header).writeto(part, overwrite=True)
     flux, sigma = np.asarray(field['flux']), float(fields.one_sigma(field['fwhm']))
     columns = {
         'x': np.round(np.asarray(field['x'], float), 4),
@@ -181,4 +183,5 @@ def write_field(
         'flux': np.round(flux * noise, 3),
         'sigma': np.round(flux / sigma, 3),
     }
-    Table(columns).write(folder / f'{name}_stars.csv', overwrite=True)
+    with atomic.replacing(folder / f'{name}_stars.csv') as part:
+        Table(columns).write(part, format='ascii.csv', overwrite=True)

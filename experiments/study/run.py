@@ -14,7 +14,7 @@ from absl import logging
 import experiments.study
 from astro_gan.errors import UserError
 from astro_gan.files.paths import existing_folder
-from astro_gan.interrupts import Interrupted
+from astro_gan.interrupts import Interrupted, Terminated, ended_by_sigterm
 from astro_gan.model import Model, load_model
 from astro_gan.task import Task
 from experiments import run as modes
@@ -95,13 +95,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     logging.set_verbosity(logging.FATAL)  # Orbax tells every detail
     try:
-        run(parse())
+        with ended_by_sigterm():
+            run(parse())
     except Interrupted as stop:
         print(f'{stop}; everything is saved. The same command goes on', flush=True)
         sys.exit(128 + stop.signum)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print('stopped; what was saved before is as it was. The same command goes on', flush=True)
-        sys.exit(130)
+        sys.exit(143 if isinstance(stop, Terminated) else 130)
     except (UserError, OSError) as error:
         if not (line := user_line(error)):
             raise

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from astro_gan.data import datasets, folders, hubble_deep_field, sources
@@ -261,6 +262,16 @@ def test_a_place_that_cannot_be_written(tmp_path):
     with pytest.raises(ValueError, match=r"'hubble_deep_field' cannot be prepared in .*Not a directory") as caught:
         sources.open_source('train', data_dir=str(tmp_path / 'file'))
     assert '\n' not in str(caught.value)
+
+
+def test_the_embedded_data_set_without_a_home(tmp_path, monkeypatch):
+    """Where the usual place cannot be written it is prepared in a temporary folder, and a line says so."""
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setattr(tfds.core.constants, 'DATA_DIR', str(tmp_path / 'file'))
+    lines: list[str] = []
+    source = sources.open_source('train', log=lines.append)
+    np.testing.assert_array_equal(source.load(0), hubble_deep_field.photograph()[:, :584])
+    assert sum('cannot be written; it goes to a temporary folder' in line for line in lines) == 1
 
 
 def test_missing_splits_are_carved_from_train():

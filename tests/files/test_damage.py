@@ -1,5 +1,6 @@
 """Pictures that are damaged inside: refused by name, where decoders paint over what is missing; whole ones are not."""
 
+import gzip
 import io
 import itertools
 import struct
@@ -7,10 +8,11 @@ import zlib
 
 import numpy as np
 import pytest
+import pyvips
 import tifffile
 from PIL import Image
 
-from astro_gan.files import jpeg, pictures
+from astro_gan.files import jpeg, pictures, refusals
 from astro_gan.files.picture_source import open_picture
 
 
@@ -179,3 +181,54 @@ def test_damaged_tiffs(tmp_path, sky, compression):
         for kind in kinds.get(compression, ('zeros', 'noise', 'missing')):
             piece = 1000 if compression == 'jpeg' else 300
             refused(path, spoiled(data, kind, offset + count // 2 - piece // 2, piece))
+
+
+def test_tiffs_that_claim_more_than_they_hold(tmp_path, sky):
+    """Uncompressed strips that are too short for the width, and a width of several numbers, by reading and by size."""
+    path = tmp_path / 'a.tif'
+    tifffile.imwrite(path, sky, photometric='rgb', metadata=None)
+    data = path.read_bytes()
+    with tifffile.TiffFile(path) as file:
+        width = file.pages[0].tags[256]
+    for changed, words in (
+        (
+            data[: width.valueoffset] + struct.pack('<I', 60_000) + data[width.valueoffset + 4 :],
+            'too short for its pixels',
+        ),
+        (data[: width.offset + 4] + struct.pack('<II', 2, 8) + data[width.offset + 12 :], 'damaged picture: .* pixels'),
+    ):
+        refused(path, changed, words)
+    with pytest.raises(ValueError, match='damaged picture'):
+        pictures.picture_size(path)
+
+
+WORDS = {
+    'a library and its class': (pyvips.Error('VipsJpeg: premature end of JPEG image'), 'premature end of JPEG image'),
+    'twice': (pyvips.Error('tiff2vips: Read error\ntiffload: Read error'), 'Read error'),
+    'a checksum': (
+        zlib.error('Error -3 while decompressing data: incorrect data check'),
+        'its compressed data are not',
+    ),
+    'gzip': (gzip.BadGzipFile('CRC check failed 0x75060504 != 0xc3bed042'), 'its compressed data are not'),
+    'a structure': (struct.error('unpack requires a buffer of 4 bytes'), 'does not fit together'),
+    'a function': (RuntimeError('imcd_lzw_decode returned IMCD_LZW_CORRUPT'), 'its inside cannot be decoded'),
+    'an attribute': (AttributeError("'_CorruptedHDU' object has no attribute 'shape'"), 'does not fit together'),
+    'a variable': (ValueError('self.rowsperstrip=0 < 1'), 'its inside cannot be decoded'),
+}
+
+
+@pytest.mark.parametrize('name', WORDS)
+def test_decoders_words_about_themselves_are_left_out(name):
+    """What is said of a damaged file is about the file: names of functions, classes and variables are not said."""
+    error, words = WORDS[name]
+    line = str(refusals.refusal('a.tif', error))
+    assert line.startswith('a.tif: damaged picture (')
+    assert words in line
+    assert not any(word in line for word in ('_', 'ips', 'load', '0x', 'Error', 'self.', 'object', 'buffer'))
+
+
+def test_a_full_disk_is_not_the_files_fault():
+    """Neither of a picture nor of a frame."""
+    error = refusals.refusal('a.fits', OSError(28, 'No space left on device'), 'damaged FITS file')
+    assert isinstance(error, OSError)
+    assert str(error).startswith('a.fits: cannot be decoded here')

@@ -186,3 +186,15 @@ def test_too_many_extensions_are_refused(tmp_path, monkeypatch):
     astropy_fits.HDUList([astropy_fits.PrimaryHDU(), *empty]).writeto(tmp_path / 'a.fits')
     with pytest.raises(ValueError, match='more than 3 extensions'):
         fits.read_frame(tmp_path / 'a.fits')
+
+
+def test_a_long_rest_that_is_no_fits(tmp_path):
+    """A few zeros after the image are passed over, gigabytes of them (sparse here) refused: all would be read."""
+    image = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    astropy_fits.writeto(tmp_path / 'a.fits', image)
+    with (tmp_path / 'a.fits').open('r+b') as file:
+        file.truncate(2880 * 10)
+        np.testing.assert_array_equal(fits.read_frame(tmp_path / 'a.fits').data, image)
+        file.truncate(64 << 30)
+    with pytest.raises(ValueError, match=r'a\.fits: after 5760 bytes of FITS come 68.7 GB that are none; cut them off'):
+        fits.read_frame(tmp_path / 'a.fits')

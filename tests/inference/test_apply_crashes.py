@@ -1,7 +1,6 @@
 """Kills: at every step of every writer, a later run with --resume ends with the files of an undisturbed one."""
 
 import functools
-import os
 import signal
 import subprocess
 import sys
@@ -16,38 +15,16 @@ from PIL import Image
 
 from astro_gan import cli
 from astro_gan.files import atomic
-
-# What writers do to files. From the kill on nothing more happens to them: not even what a `finally` would do.
-STEPS = ('open', 'fsync', 'replace', 'rename', 'unlink')
-
-
-class Killed(BaseException):
-    """The end of a process."""
+from tests.campaigns import crashes
 
 
 def kill_at(number, after, arguments):
     """Run the command line until just before, or after, its `number`-th step on a file; whether it came that far."""
-    count = 0
-
-    def dying(step):
-        def call(*positional, **named):
-            nonlocal count
-            count += 1
-            if count == number and after:
-                step(*positional, **named)
-            if count >= number:
-                raise Killed
-            return step(*positional, **named)
-
-        return call
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in STEPS:
-            patch.setattr(os, name, dying(getattr(os, name)))
-        try:
+    try:
+        with crashes.killed_at(number, after):
             cli.main(arguments)
-        except Killed:
-            return True
+    except crashes.Killed:
+        return True
     return False
 
 

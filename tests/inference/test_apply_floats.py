@@ -61,6 +61,21 @@ def test_floats_that_no_screen_shows(run, tmp_path):
         assert hdus[0].header['AGWHITE'] == choose_stretch(picture(5000)[::-1]).white
 
 
+def test_counts_and_a_model_for_frames(run, models, tmp_path):
+    """Counts in a TIFF go to the model for frames as those of a FITS frame do, and come back as a TIFF: sums agree."""
+    counts = np.nan_to_num(picture(5000), nan=700.0)
+    tifffile.imwrite(tmp_path / 'counts.tif', counts)
+    fits.writeto(tmp_path / 'same.fits', counts[::-1])
+    for name in ('counts.tif', 'same.fits'):
+        status, _, err = run('upscale', tmp_path / name, model=models['frames'])
+        assert status == 0, err
+    result = tifffile.imread(tmp_path / 'out/counts.tif')
+    same = fits.getdata(tmp_path / 'out/same.fits')[::-1]  # of which the network saw the last row first
+    assert result.shape == same.shape == (140, 162)
+    assert np.median(np.abs(result - same)) < 0.01 * np.ptp(counts)
+    assert np.median(np.abs(blocks(result) - counts)) < 0.02 * np.ptp(counts)
+
+
 def test_colours(run, one_line, tmp_path):
     """Three channels stay three, gray becomes three, and colours are made gray only when asked."""
     colors = np.stack([picture(), picture() / 2, picture() / 3], -1).astype(np.float16)

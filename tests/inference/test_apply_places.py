@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from astro_gan import cli
 from astro_gan.commands import export, fetch
 from astro_gan.commands.apply import use_compilation_cache
 from astro_gan.files.kinds import kind_of
-from astro_gan.inference import compiled, outputs
+from astro_gan.inference import compiled, files, outputs
 from astro_gan.inference.jobs import find_jobs
 from tests.runs import ROOT
 
@@ -181,3 +182,16 @@ def test_a_home_that_cannot_be_written(monkeypatch, capsys, tmp_path, home):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert 'compiled networks are not kept' in lines[0]
+
+
+def test_a_file_that_takes_long_to_open_is_told_of(run, instant, monkeypatch, tmp_path):
+    """Once, while it is read; one that opens at once is not."""
+    monkeypatch.setattr(files, '_PATIENCE', 0.2)
+    opened = files._open
+    monkeypatch.setattr(files, '_open', lambda *arguments, **named: (time.sleep(0.6), opened(*arguments, **named))[1])
+    assert run('upscale', picture(tmp_path / 'a.png'))[2] == (
+        f'{tmp_path}/a.png: being read; large and packed files take a while\n'
+    )
+    monkeypatch.setattr(files, '_open', opened)
+    monkeypatch.setattr(files, '_PATIENCE', 60.0)
+    assert run('upscale', tmp_path / 'a.png', '--overwrite')[2] == ''

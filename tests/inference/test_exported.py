@@ -227,3 +227,29 @@ def test_values_that_are_no_numbers(value):
     image[3, 4, 1] = value
     with pytest.raises(UserError, match=r'1 of 1200 values are NaN or infinite.*\d+ pixels around.*nan_to_num'):
         upscaler(2)(image)
+
+
+REASONS = {
+    b'{\x80': 'not UTF-8 text',
+    b'[1]': 'of another type',
+    b'[' * 100_000: 'nested too deeply',
+    b'{"format": 1}': "'task' is missing",
+}
+
+
+@pytest.mark.parametrize('text', REASONS)
+def test_what_is_wrong_with_a_description(healthy, tmp_path, text):
+    """Said in words about the file, not about Python."""
+    directory = written(tmp_path / 'model', '{}', healthy[1], signed=False)
+    (directory / 'model.json').write_bytes(text)
+    assert REASONS[text] in refusal(directory)
+
+
+def test_what_is_wrong_with_a_network(healthy, tmp_path):
+    """Fields of other types, and a header of weights that is none."""
+    description, weights = healthy
+    description = copy.deepcopy(description)
+    description['generator']['fields']['features'] = 'many'
+    assert 'the fields of its generator wdsr make none' in refusal(written(tmp_path / 'a', description, weights))
+    broken = struct.pack('<Q', 2) + b'[]' + weights
+    assert 'its header cannot be read' in refusal(written(tmp_path / 'b', healthy[0], broken))

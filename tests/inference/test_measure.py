@@ -28,6 +28,26 @@ def test_star_fields(fwhm, correlation, count):
     assert not found.grain
 
 
+def test_concentration_is_that_of_the_psf():
+    """A Gaussian's 0.938 and a Moffat profile's 0.767 (beta 3) within 0.03; 0.75 where nothing tells."""
+    data, places, fluxes = skies.field(3, fwhm=3.0, count=40)
+    assert measure(data).concentration.value == pytest.approx(0.9375, abs=0.03)
+    rng = np.random.default_rng(0)
+    y, x = np.indices(data.shape)
+    core = 3.0 / (2 * np.sqrt(2 ** (1 / 3) - 1))
+    moffat = 100 + 2 * rng.normal(size=data.shape)
+    for (row, column), flux in zip(places[:25], fluxes[:25], strict=True):
+        square = ((y - row) ** 2 + (x - column) ** 2) / core**2
+        moffat += 2 * flux * 2 / (np.pi * core**2) * (1 + square) ** -3
+    found = measure(moffat).concentration
+    within = [1 - (1 + (radius * 3.0 / core) ** 2) ** -2 for radius in (1, 3)]
+    assert found.value == pytest.approx(within[0] / within[1], abs=0.03)
+    assert found.error < 0.05
+    assert 'stars' in found.source
+    empty = measure(rng.normal(size=(128, 128))).concentration
+    assert (empty.value, empty.source.split(':')[0]) == (0.75, 'assumed')
+
+
 def test_crowding_is_no_noise():
     """Three stars in ten pixels' width everywhere: their light does not count as noise, nor as its correlation."""
     data, _, _ = skies.field(2, count=2600, faintest=4.0)
@@ -135,3 +155,23 @@ def test_real_frames(real_data, name, hdu, noise, correlation):
     found = measure(frame.data, frame.bad)
     assert found.noise_level.value == pytest.approx(noise, rel=0.05)
     assert found.correlation.value == pytest.approx(correlation, abs=0.05)
+
+
+def test_noise_that_32_bits_cannot_hold():
+    """In a part of the frame its neighbours' is taken; in all of it, one line."""
+    data = np.random.default_rng(0).normal(100, 5, (192, 128))
+    data[:64] *= 1e-150
+    found = measure(data)
+    assert 4.5 < found.noise.values.min() < found.noise.values.max() < 5.5
+    with pytest.raises(ValueError, match='no noise to measure'):
+        measure(data * 1e-150)
+
+
+def test_a_correlation_that_is_known_takes_the_place_of_the_measured():
+    """The noise follows from it: of differences of neighbours, variance 1 - correlation."""
+    data, _, _ = skies.field(3, correlation=0.4)
+    found = measure(data, correlation=0.4)
+    assert found.correlation.value == 0.4
+    assert found.correlation.source == 'as given'
+    assert not found.grain
+    assert found.noise_level.value == pytest.approx(2.0, rel=0.05)

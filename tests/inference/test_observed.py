@@ -47,11 +47,11 @@ def frame(field, tmp_path):
 
 def test_values_and_units_come_back(field):
     """A fresh network is bicubic: the sky keeps its level and slope, in any unit, whatever zero point."""
-    output = enlarge(field)
-    assert output.shape == (256, 256)
     dark = bicubic(field) < 110
+    output = enlarge(field, refit=False)  # of noise there is nothing to fit
+    assert output.shape == (256, 256)
     assert np.abs(output - bicubic(field))[dark].mean() < 0.3
-    np.testing.assert_allclose(enlarge(1e-12 * field - 5e-10), 1e-12 * output - 5e-10, atol=2e-14)
+    np.testing.assert_allclose(enlarge(1e-12 * field - 5e-10, refit=False), 1e-12 * output - 5e-10, atol=2e-14)
 
 
 def test_a_model_is_called_on_a_frame(field):
@@ -70,10 +70,10 @@ def test_tiles_agree(field):
 
 def test_blends(field):
     """Neither sharpened nor denoised is bicubic, to rounding; half of both is half way; denoised alone is smoother."""
-    plain, full = enlarge(field, sharpen=0, denoise=0), enlarge(field)
+    plain, full = enlarge(field, sharpen=0, denoise=0), enlarge(field, refit=False)
     inner = (slice(8, -8),) * 2  # borders are repeated here, and left out there
     np.testing.assert_allclose(plain[inner], bicubic(field)[inner], rtol=1e-4, atol=2e-3)
-    half = enlarge(field, sharpen=0.5, denoise=0.5)
+    half = enlarge(field, sharpen=0.5, denoise=0.5, refit=False)
     np.testing.assert_allclose(half, (plain + full) / 2, rtol=1e-4, atol=5e-3)
     assert np.std(enlarge(field, sharpen=0)[:40, :40]) < 0.8 * np.std(plain[:40, :40])
 

@@ -110,7 +110,7 @@ def test_bands_do_not_show(monkeypatch):
     for band, sizes in ((256, (128,)), (256, (30, 2, 96)), (20, (64, 64)), (20, (8,) * 16)):
         monkeypatch.setattr(fluxes, 'BAND', band)
         made, left = run(sizes)
-        np.testing.assert_allclose(made[..., 0], whole, atol=2e-3)
+        np.testing.assert_allclose(made[..., 0, 0], whole, atol=2e-3)
         np.testing.assert_allclose(left[0], residual, atol=2e-3)
     wide = refit.stars(places, missing, output.shape, PSF, narrow=False)
-    np.testing.assert_allclose(run((128,), sharpen=0.0)[0][..., 0], output + wide, atol=2e-3)
+    np.testing.assert_allclose(run((128,), sharpen=0.0)[0][..., 0, 0], output + wide, atol=2e-3)
