@@ -7,11 +7,8 @@ import contextlib
 import io
 import math
 import os
-import signal
 import sys
-import threading
-import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import astro_gan
 from astro_gan import commands, extras
@@ -29,9 +26,9 @@ from astro_gan.commands import (
     simulate,
 )
 from astro_gan.errors import UserError
+from astro_gan.interrupts import ended_by_signals
 
 _ADDRESSES = 3  # GiB that a picture of 64 x 64 pixels takes, a tenth of them in use
-_SOON = 0.05  # seconds after which a signal is heeded that could not be
 _LEAST = 0.5  # GiB without which libraries do not even load, each with a page of its own about it
 
 
@@ -53,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
     arguments = make_parser().parse_args(argv)
     try:
-        with _stopped_by_signals():
+        with ended_by_signals():
             if _allowed() < _LEAST:
                 raise MemoryError
             status = arguments.run(arguments)
@@ -104,58 +101,6 @@ def _allowed() -> float:
         if limit != resource.RLIM_INFINITY:
             return limit / 2**30
     return math.inf
-
-
-@contextlib.contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """SIGTERM and Ctrl-C (unless ignored, as in background jobs) interrupt the work; twice, they end it at once.
-
-    A job that is told to end leaves nothing half written.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    later: list[int] = []
-
-    def stop(signum: int, frame: types.FrameType | None) -> None:
-        if later:
-            later.clear()
-        elif signum in came:
-            os._exit(128 + signum)
-        came.append(signum)
-        if not _fragile(frame):
-            raise KeyboardInterrupt
-        later.append(signum)
-        again = threading.Timer(_SOON, _send, [signum])
-        again.daemon = True
-        again.start()
-
-    heeded = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, stop) for number in heeded}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _send(signum: int) -> None:
-    """Send the main thread a signal, which wakes it from a wait (but for Windows)."""
-    if hasattr(signal, 'pthread_kill'):
-        signal.pthread_kill(threading.main_thread().ident or 0, signum)
-    else:
-        signal.raise_signal(signum)
-
-
-def _fragile(frame: types.FrameType | None) -> bool:
-    """Whether an exception would be lost (in a call of the garbage collector), or break a library's first steps."""
-    while frame is not None:
-        code = frame.f_code
-        if code.co_name in ('_xla_gc_callback', '__del__') or code.co_filename.startswith('<frozen importlib'):
-            return True
-        frame = frame.f_back
-    return False
 
 
 def _repair_streams() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import types
 from collections.abc import Iterator
 from typing import Any
+
+_SOON = 0.05  # seconds after which a signal is heeded that could not be
 
 
 class Terminated(KeyboardInterrupt):
@@ -62,18 +65,48 @@ def held() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM raises Terminated, so that what is half written is removed on the way out; a second one ends at once."""
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM raises Terminated, and Ctrl-C, unless ignored, KeyboardInterrupt; a second SIGTERM ends at once.
 
-    def end(signum: int, frame: Any) -> None:
-        signal.signal(signum, signal.SIG_DFL)
-        raise Terminated
-
+    On the way out what is half written is removed.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+
+    def end(signum: int, frame: types.FrameType | None) -> None:
+        if _fragile(frame):
+            again = threading.Timer(_SOON, _send, [signum])
+            again.daemon = True
+            again.start()
+        elif signum == signal.SIGTERM:
+            signal.signal(signum, signal.SIG_DFL)
+            raise Terminated
+        else:
+            raise KeyboardInterrupt
+
+    heeded = [number for number in (signal.SIGTERM, signal.SIGINT) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in heeded}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _fragile(frame: types.FrameType | None) -> bool:
+    """Whether an exception would be lost (in a call of the garbage collector), or break a library's first steps."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name in ('_xla_gc_callback', '__del__') or code.co_filename.startswith('<frozen importlib'):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _send(signum: int) -> None:
+    """Send the main thread a signal, which wakes it from a wait (but for Windows)."""
+    if hasattr(signal, 'pthread_kill'):
+        signal.pthread_kill(threading.main_thread().ident or 0, signum)
+    else:
+        signal.raise_signal(signum)

@@ -59,6 +59,12 @@ def conditions(values: Sequence[Any], shape: tuple[int, int]) -> Any:
     return xp.broadcast_to(maps, (*maps.shape[:-3], *shape, len(values)))
 
 
+def condition_values(frame: Any) -> dict[str, float]:
+    """What a network's input `[h, w, 1 + k]` says in its maps, by name: the inverse of `conditions`."""
+    told = zip(CONDITIONS, _MAPS, frame[0, 0, 1:], strict=False)
+    return {name: (float(value) - shift) / scale for name, (scale, shift), value in told}
+
+
 _MAPS = ((1 / FWHM_SCALE, 0.0), (1.0, 0.0), (4.0, -4.0 * TYPICAL))
 
 

@@ -26,7 +26,7 @@ from astro_gan.models import load_lpips
 from benchmarks.super_resolution import measure, summarize
 
 SUPERVISED, GAN = 'wdsr_x4', 'wdsr_gan_x4'
-SIDE = 384  # pixels of a crop
+SIDE = 256  # pixels of a crop
 OPTIONS: dict[str, dict[str, Any]] = {
     '': {},
     '--self-ensemble': {'self_ensemble': True},

@@ -28,10 +28,11 @@ from astro_gan import images
 from astro_gan.color import luma
 from astro_gan.files.atomic import write
 from astro_gan.files.pictures import read_picture
-from astro_gan.inference import trust
+from astro_gan.inference import refit, trust
 from astro_gan.inference.network import Network
 from astro_gan.inference.refine import refined
 from astro_gan.model import Model, load_model, model_directory
+from astro_gan.noise_units import TYPICAL, condition_values, from_network, to_network
 from astro_gan.simulation import fields
 
 COVERAGE = 0.9
@@ -80,6 +81,16 @@ def simulated(model: Model, _: Path, side: str) -> Iterator[tuple[np.ndarray, np
         yield np.asarray(batch['input'])[0], np.asarray(batch['target'])[0]
 
 
+def refitted(network: Network, frame: np.ndarray, output: Any) -> np.ndarray:
+    """The output `[f h, f w, 1]` of a compressed frame `[h, w, k]` as the product gives it: with its fluxes right."""
+    told = {'concentration': TYPICAL} | condition_values(frame)
+    narrow = float(fields.truth_fwhm(told['fwhm'], network.factor))
+    psf = refit.Psf(told['fwhm'], told['concentration'], narrow, network.factor, max(told['correlation'], 0.0))
+    z, light = from_network(frame[..., 0]), np.asarray(from_network(np.asarray(output)[..., 0]))
+    places, missing, _ = refit.refit(z, np.ones(z.shape, bool), light, psf)
+    return to_network(light + refit.stars(places, missing, light.shape, psf, narrow=True))[..., None]
+
+
 def measure(model: Model, pairs: Iterator[tuple[np.ndarray, np.ndarray]], *names: str) -> list[dict[str, Any]]:
     """Of every picture: errors `[k, C]`, features `[3, k, C]` and levels `[k, C]` of pixels drawn at random.
 
@@ -98,8 +109,9 @@ def measure(model: Model, pairs: Iterator[tuple[np.ndarray, np.ndarray]], *names
         for one, own in zip(low_res, truth, strict=True):
             output, features, level = observe(network.variables, one[None])
             outputs = [output, *(run(each.variables, one[None]) for run, each in zip(enlarge, better, strict=True))]
+            finished = [refitted(network, one, made[0]) if model.task == 'frames' else made[0] for made in outputs]
             errors = {
-                name: np.abs(np.asarray(made)[0] - own) for name, made in zip(('error', *names), outputs, strict=True)
+                name: np.abs(np.asarray(made) - own) for name, made in zip(('error', *names), finished, strict=True)
             }
             chosen = rng.permutation((len(own) - 2 * rim) ** 2)[: KEPT // len(low_res)]
             for key, values in {**errors, 'level': level[0], 'features': features[:, 0]}.items():

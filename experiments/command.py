@@ -55,14 +55,14 @@ def run(
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
     if not flags.FLAGS['verbosity'].present:
         logging.set_verbosity(logging.FATAL)  # Orbax tells every detail, and a full disk with a page of traceback
-    from astro_gan.interrupts import Interrupted, Terminated, ended_by_sigterm
+    from astro_gan.interrupts import Interrupted, Terminated, ended_by_signals
 
     workdir = os.path.expanduser(workdir)
     python = os.path.relpath(sys.executable)
     again = shlex.join([sys.executable if python.startswith('..') else python, *sys.argv])
     try:
         _meet(*hosts)
-        with ended_by_sigterm():
+        with ended_by_signals():
             # Imported here: --help and a wrong flag answer at once.
             from experiments import run as modes
 

@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from astro_gan import cli
+from astro_gan import cli, interrupts
 from tests.campaigns import crashes, fuzz, machines, report
 
 
@@ -56,7 +56,7 @@ def test_a_signal_where_it_would_be_lost_comes_again(where):
         exec(code, {'reached': reached, '__name__': 'x'})
 
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), cli._stopped_by_signals():  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), interrupts.ended_by_signals():  # noqa: PT012
         (_xla_gc_callback if where.startswith('_') else import_something)()
         assert reached == [True]
         time.sleep(60)
@@ -70,7 +70,7 @@ def test_no_signals_in_other_threads():
 
     def work():
         try:
-            with cli._stopped_by_signals():
+            with interrupts.ended_by_signals():
                 pass
         except ValueError as error:
             failed.append(error)

@@ -141,7 +141,7 @@ def test_signals_in_every_phase(whole, tmp_path, phase):
     for signals in ((INT, INT), (TERM, INT), (TERM,), (TERM, INT, INT)):
         calls.clear()
         stopped, handlers = None, (signal.getsignal(INT), signal.getsignal(TERM))
-        with pytest.MonkeyPatch.context() as patch, interrupts.ended_by_sigterm():
+        with pytest.MonkeyPatch.context() as patch, interrupts.ended_by_signals():
             patch.setattr(name, struck)
             try:
                 run(tmp_path, stages())

@@ -30,6 +30,16 @@ def test_conditions_are_constant_maps():
     np.testing.assert_allclose(maps[1, 2, 4], [1.0, 0.5, 0.2], rtol=1e-5)
 
 
+def test_conditions_can_be_read_back():
+    """By name, of all three or the first two."""
+    x = noise_units.network_input(np.zeros((4, 4), np.float32), 2.6, 0.3, 0.8)
+    found = noise_units.condition_values(x)
+    assert found == {
+        name: pytest.approx(value) for name, value in zip(noise_units.CONDITIONS, (2.6, 0.3, 0.8), strict=True)
+    }
+    assert list(noise_units.condition_values(x[..., :3])) == ['fwhm', 'correlation']
+
+
 def test_network_input_joins_them():
     """The frame first, then the maps, for a batch and for one frame."""
     z = np.random.default_rng(0).normal(size=(2, 4, 6)).astype(np.float32)

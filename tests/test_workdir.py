@@ -11,7 +11,7 @@ import pytest
 from astro_gan import workdir
 from astro_gan.errors import UserError
 from astro_gan.files import atomic
-from astro_gan.interrupts import Terminated, ended_by_sigterm, held, stop_signals
+from astro_gan.interrupts import Terminated, ended_by_signals, held, stop_signals
 
 
 @dataclasses.dataclass
@@ -147,7 +147,7 @@ def test_a_second_ctrl_c_is_not_waited_for():
 
 def test_sigterm_and_ctrl_c_together_still_save():
     """Each for the first time is noted; only a second Ctrl-C interrupts, and SIGTERM outside of training ends."""
-    with ended_by_sigterm():
+    with ended_by_signals():
         with stop_signals() as stop:
             for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
                 os.kill(os.getpid(), signum)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from astro_gan.audit import sources
 from astro_gan.audit.align import Pair, new_plane
@@ -244,7 +243,8 @@ def _table(pair: Pair, look: _Look, ours: np.ndarray, theirs: np.ndarray) -> dic
     at = pair.alignment.to_input(ours[:, :2])
     radius = max(1.5, look.fwhm)
     # A source of the input whose light is gone is no partner: what is found there is another one, or noise.
-    there = (theirs[:, 5] > _LEFT * theirs[:, 4]) | (theirs[:, 3] < sources.LOST)
+    before, after = theirs[:, 4], theirs[:, 5]
+    there = (before <= 0) | (after > _LEFT * before) | (theirs[:, 3] < sources.LOST)
     partner = np.full(len(ours), -1)
     partner[~alone] = match(at[~alone], np.where(there[:, None], theirs[:, :2], -1e9), radius)
     kinds = np.full(len(ours), 'kept', dtype='<U5')
@@ -255,12 +255,7 @@ def _table(pair: Pair, look: _Look, ours: np.ndarray, theirs: np.ndarray) -> dic
     kinds[has & (apart > np.maximum(_MOVED, error))] = 'moved'
     # Without a partner, but as high in the enlarged input: the input has it too.
     kinds[alone | (~has & (ours[:, 3] >= sources.EXCESS))] = 'added'
-    gone = (theirs[:, 3] >= sources.LOST) & ~np.isin(np.arange(len(theirs)), partner)
-    close = (
-        cKDTree(at).query(theirs[:, :2], distance_upper_bound=radius)[0] if len(at) else np.full(len(theirs), np.inf)
-    )
-    gone &= ~there | ~np.isfinite(close)  # two stars that have become one are not lost
-    lost = theirs[gone]
+    lost = theirs[~there]
     places = np.concatenate([ours[:, :2], pair.alignment.to_output(lost[:, :2])])
     columns = {
         'y': places[:, 0],

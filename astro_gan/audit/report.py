@@ -23,7 +23,7 @@ _NUMBERS = {
     'without_counterpart_high': ('... over 10 times the noise', 'nobody overlooks these'),
     'sources': ('Sources of the output', 'peaks of 4 times the noise, and all without a counterpart'),
     'added': ('Added', 'no source of the input answers to them; close pairs that were split count too'),
-    'lost': ('Lost', 'sources of the input over 5 sigma that the output does not show'),
+    'lost': ('Lost', 'sources of the input over 5 sigma of whose light the output has less than 0.3'),
     'moved': ('Moved', 'by more than half a pixel of the input, and than noise explains'),
     'kept': ('Kept', ''),
     'chi_square': ('Chi-square per pixel', '1: only noise was left out; near 0: the noise was kept; above 1: changed'),

@@ -91,9 +91,9 @@ def find(image: np.ndarray, detail: np.ndarray, widths: list[float], mask: np.nd
     found = [np.empty((0, 5))]
     for width in widths:
         places, heights = find_sources(image, fwhm=width, threshold=EXCESS, mask=mask)
-        more = ndimage.maximum_filter(_filtered(detail, width, local=True), 3)
-        y, x = _pixels(places, image.shape)
-        found.append(np.column_stack([places, heights, more[y, x], np.full(len(places), width)]))
+        more = _filtered(detail, width, local=True)
+        around = [more[_pixels(places + (dy, dx), image.shape)] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+        found.append(np.column_stack([places, heights, np.max(around, axis=0), np.full(len(places), width)]))
     return np.concatenate(found)
 
 

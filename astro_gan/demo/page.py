@@ -65,6 +65,12 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
                         max_lines=6,
                         elem_id='hints',
                     )
+                with gr.Accordion('Refinements', open=False) as refined:
+                    refinements = gr.CheckboxGroup(
+                        list(work.REFINEMENTS), label='Of what enlarges', elem_id='refinements'
+                    )
+                    back_project = gr.Slider(0, 10, 0, step=1, label='Steps of back-projection')
+                    blend = gr.Slider(0, 1, 0, step=0.05, label='Share of the GAN (default model)')
                 check = gr.Checkbox(value=True, label='Check what was added', elem_id='check')
                 run = gr.Button('Run', variant='primary', elem_id='run')
                 status = gr.HTML(_note('Ready.'), elem_id='status')
@@ -86,7 +92,12 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
                 )
                 table = gr.HTML(elem_id='numbers')
                 maps = gr.Gallery(
-                    label='What was added', columns=2, format='png', interactive=False, visible=False, elem_id='maps'
+                    label='What was added, in units of the noise',
+                    columns=2,
+                    format='png',
+                    interactive=False,
+                    visible=False,
+                    elem_id='maps',
                 )
                 results = gr.File(label='Results', file_count='multiple', interactive=False, elem_id='results')
                 line = gr.Textbox(
@@ -114,10 +125,16 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
             hints = f'{hints.rstrip()}\n{column},{row}={view.hexadecimal(colour)}'.lstrip()
             return hints, view.with_hints(shown, view.parsed(hints))
 
-        def choices(task: str) -> tuple[Any, Any, Any]:
+        def choices(task: str) -> tuple[Any, ...]:
             """Models of the task, and what else it takes."""
             models = gr.Dropdown(choices=list(work.models(task)), value=work.DEFAULT)
-            return models, gr.Dropdown(visible=task != 'colorize'), gr.Group(visible=task != 'upscale')
+            larger = task != 'colorize'
+            return (
+                models,
+                gr.Dropdown(visible=larger),
+                gr.Accordion(visible=larger),
+                gr.Group(visible=task != 'upscale'),
+            )
 
         def answer(
             path: str | None,
@@ -129,6 +146,9 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
             gray: bool,
             check: bool,
             hints: str,
+            refinements: list[str],
+            back_project: int,
+            blend: float,
             progress: gr.Progress = gr.Progress(),  # noqa: B008 (how Gradio knows that it is wanted)
         ) -> Iterator[tuple[Any, ...]]:
             """The result; every request has a folder of its own, which is gone when Gradio has copied what it shows."""
@@ -149,6 +169,9 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
                         hints=hints.splitlines(),
                         gray=gray,
                         check=check,
+                        refinements=refinements,
+                        back_project=back_project,
+                        blend=blend,
                     )
                     before = view.show(path, stretch=stretch, megapixels=megapixels)
                     progress(0.0, desc='Waiting, or compiling the network')
@@ -156,6 +179,7 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
                         result = work.process(asked, Path(own), megapixels=megapixels, progress=progress)
                     seconds = time.monotonic() - began
                     pictures = view.maps(result.found, before.turned)
+                    pictures += view.trust_map(result.trust) if result.trust else []
                     pair = view.before_and_after(before, result.output, stretch=stretch, megapixels=megapixels)
                 except Exception as error:
                     yield *nothing, _error(error, path)
@@ -176,12 +200,12 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
         preview.select(
             hint, [*chosen, colour, task], [hints, preview], show_progress='hidden', api_visibility='private'
         )
-        task.change(choices, task, [model, factor, colours], show_progress='hidden', api_visibility='private')
+        task.change(choices, task, [model, factor, refined, colours], show_progress='hidden', api_visibility='private')
         for button, path in ((picture, work.PICTURE), (frame, work.FRAME)):
             button.click(lambda path=str(path): path, None, file, show_progress='hidden', api_visibility='private')
         run.click(
             answer,
-            [file, task, model, factor, stretch, palette, gray, check, hints],
+            [file, task, model, factor, stretch, palette, gray, check, hints, refinements, back_project, blend],
             [slider, table, maps, results, line, status],
             concurrency_limit=1,
             show_progress_on=[slider],

@@ -124,14 +124,26 @@ def maps(found: Audit | None, turned: bool) -> list[tuple[np.ndarray, str]]:
     if found is None:
         return []
     titles = {
-        'detail': 'Added: the output less the bicubically enlarged input',
-        'residual': 'The output at the size of the input, less the input',
+        'detail': 'Added to bicubic',
+        'residual': 'Made smaller, less the input',
     }
     pictures = [
         (colored(thumbnail(np.asarray(getattr(found, name)), LARGEST)), title) for name, title in titles.items()
     ]
-    unit = f'; blue to red: -{LIMIT:g} to +{LIMIT:g} times the noise'
+    unit = f': ±{LIMIT:g} noise'
     return [(picture[::-1] if turned else picture, title + unit) for picture, title in pictures]
+
+
+def trust_map(path: Path) -> list[tuple[np.ndarray, str]]:
+    """The half width of the interval that holds 90% of the errors, as a picture: bright where little is sure."""
+    title = 'Trust: ± for 90%'
+    if kind_of(path) == 'fits':
+        return [(show(path, stretch='linear', megapixels=10**6).pixels, title)]
+    source = open_picture(str(path))
+    values = source.read(0, 0, source.height, source.width).mean(-1)
+    most = max(float(np.percentile(values, 99.5)), 1e-6)
+    shown = np.round(255 * np.clip(thumbnail(values, LARGEST) / most, 0, 1)).astype(np.uint8)
+    return [(shown, f'{title}; white: {255 * most:.2g} levels of 255')]
 
 
 def numbers(made: dict[str, Any], seconds: float, size: tuple[int, int]) -> str:
@@ -156,7 +168,8 @@ def numbers(made: dict[str, Any], seconds: float, size: tuple[int, int]) -> str:
             ('correlation', 'correlation of neighbours', ''),
         ):
             value, error, _ = found[key].values()
-            rows[f'{plane}{label}'.capitalize()] = f'{value:.4g} ± {error:.2g}{unit}'
+            named = f'{plane}{label}'
+            rows[named[0].upper() + named[1:]] = f'{value:.4g} ± {error:.2g}{unit}'
     for name, share in made.get('colours', {}).items():
         rows[f'Colours {name}'] = f'{share:.0%}' if isinstance(share, float) else str(share)
     body = ''.join(

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from astro_gan.audit.auditor import Audit
-from astro_gan.audit.files import audit_folder
 from astro_gan.commands import apply
 from astro_gan.errors import UserError
 from astro_gan.files.paths import printable
@@ -25,6 +24,7 @@ PICTURE, FRAME = EXAMPLES / 'hubble_deep_field.jpg', EXAMPLES / 'simulated_field
 TASKS = ('upscale', 'colorize', 'enhance')
 FACTORS = ('2', '3', '4', '6', '8')
 STRETCHES = ('asinh', 'zscale', 'log', 'linear')
+REFINEMENTS = ('self-ensemble', 'consistent', 'trust')
 DEFAULT = 'default'
 ONE_AT_A_TIME = threading.Lock()  # two requests at once would only be slower, and would compile everything twice
 
@@ -52,10 +52,15 @@ class Result:
 
     @property
     def files(self) -> list[str]:
-        """The output, its description, and what the audit has written."""
-        folder = audit_folder(self.output)
-        more = sorted(folder.iterdir()) if self.found and folder.is_dir() else []
-        return [str(path) for path in (self.output, self.description, *more)]
+        """All that was written: the output, its description, and what audit and trust map have to say."""
+        first = (self.output, self.description)
+        more = sorted(path for path in self.output.parent.rglob('[!.]*') if path.is_file() and path not in first)
+        return [str(path) for path in (*first, *more)]
+
+    @property
+    def trust(self) -> Path | None:
+        """Its trust map, if it was asked for."""
+        return next(self.output.parent.glob('*.trust.*'), None)
 
 
 @functools.cache
@@ -85,6 +90,9 @@ def command(
     hints: Iterable[str] = (),
     gray: bool = True,
     check: bool = True,
+    refinements: Iterable[str] = (),
+    back_project: int = 0,
+    blend: float = 0.0,
 ) -> list[str]:
     """The command line, without `-o`, that does what the page asks for.
 
@@ -93,6 +101,9 @@ def command(
         hints: 'X,Y=#rrggbb' each.
         gray: a colorizer takes colour pictures as gray.
         check: audit the result.
+        refinements: some of REFINEMENTS; these and the next are of what enlarges.
+        back_project: steps.
+        blend: share of the GAN, of the default models; 0: none.
 
     Raises:
         UserError: a choice that the page does not offer; it may come from elsewhere.
@@ -102,6 +113,7 @@ def command(
         ('factor', factor, (DEFAULT, *FACTORS)),
         ('stretch', stretch, STRETCHES),
         ('palette', palette, ('', *palettes())),
+        *(('refinement', name, REFINEMENTS) for name in refinements),
     ):
         if value not in offered:
             raise UserError(f'{name} {printable(value)!r}: there are {", ".join(filter(None, offered))}')
@@ -114,6 +126,10 @@ def command(
         line += ['--factor', factor]
     if stretch != STRETCHES[0]:
         line += ['--stretch', stretch]
+    if task != 'colorize':
+        line += [f'--{name}' for name in refinements]
+        line += ['--back-project', str(int(back_project))] if back_project else []
+        line += ['--blend', f'{blend:g}'] if blend and model == DEFAULT else []
     if task != 'upscale':
         line += ['--palette', palette] if palette else []
         line += [f'--hint={hint.strip()}' for hint in hints if hint.strip()]

@@ -61,7 +61,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
     """Write a CSV table, whole or not at all; keys of a row that are no columns are left out.
 
     Cells that a spreadsheet would run as a formula are written so that it does not. What a killed run has left beside
-    it is removed.
+    the file is removed.
     """
     atomic.remove_stale(path.parent)
     text = io.StringIO()

@@ -169,7 +169,7 @@ def make_network(description: dict[str, Any], variables: dict[str, Any], where: 
         if description['task'] == 'frames':
             names = tuple(description['input']['conditions'])
             if names != CONDITIONS[: len(names)]:
-                raise ValueError(
+                raise UserError(
                     f'conditions {", ".join(names)}: this version knows {", ".join(CONDITIONS)}, in this order'
                 )
             channels = (1 + len(names), 1)

@@ -39,7 +39,7 @@ def corrected(
         seen again, `[planes, rows / factor, w]`.
     """
     factor = psfs[0].factor
-    margin = math.ceil(max(min(refit.REACH * psf.fwhm, 128) for psf in psfs))
+    margin = math.ceil(max(min(refit.REACH * psf.fwhm, 160) for psf in psfs))
     held: list[np.ndarray] = []
     first = 0  # row of the input with which `held` begins
     for top in range(0, height, BAND):

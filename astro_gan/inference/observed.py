@@ -111,6 +111,7 @@ class Observed:
             yield np.moveaxis(self.source.stretch.apply(self.to_data(strip, top, self.factor)), 0, -1)
             top += len(strip)
 
+    @np.errstate(over='ignore', invalid='ignore')  # values at the end of float32 have no number
     def to_data(self, strip: np.ndarray, top: int, factor: int, *, sky: bool = True) -> np.ndarray:
         """Rows in noise units `[rows, W, planes]` to data values `[planes, rows, W]`, at `factor` times the size.
 
@@ -239,7 +240,7 @@ def psf_of(observed: Observed, index: int) -> Psf:
     measured, psf = observed.measured[index], observed.network.description['output']['psf']
     fwhm = told(measured, observed.network)['fwhm']
     narrow = max(psf['ratio'] * fwhm, psf['least_fwhm_in_output_pixels'] / observed.network.factor)
-    return Psf(fwhm, measured.concentration.value, narrow, observed.factor)
+    return Psf(fwhm, measured.concentration.value, narrow, observed.factor, max(measured.correlation.value, 0.0))
 
 
 def unlike(observed: Observed) -> list[str]:
@@ -262,7 +263,6 @@ def unlike(observed: Observed) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-@np.errstate(over='ignore', invalid='ignore')  # values at the end of float32
 def to_data(observed: Observed, strip: np.ndarray, top: int, factor: int, conserve: str) -> np.ndarray:
     """Rows of the output to data values; see `frames.to_data`. The noise is gone, so nothing is conserved exactly."""
     planes = observed.to_data(strip, top, factor)

@@ -24,15 +24,16 @@ from astro_gan.noise_units import REACHES
 
 _PER_SIGMA = math.sqrt(8 * math.log(2))
 CONTRAST = (0.5, 0.9)  # noise units above what is around it: from the first on it is a source, from the second wholly
+SHARED = 8.0  # so much more, of itself, for noise that is all shared by neighbours
 STRUCTURE = 0.3  # so much of what is around it is asked for besides
 WINGS = 3.0  # FWHM of the wings, of the core's
 # Of the light within 3 FWHM, from the concentration c: a + b c, at most 1. Fitted to 400 PSFs of `simulation.fields`,
 # which scatter by 0.036 around it.
 WITHIN = (0.674, 0.347)
 STEPS, DAMPING = 4, 0.7
-FITTED = 1.6  # FWHM around a source that are fitted
+FITTED = 1.3  # FWHM around a source that are fitted
 _GAIN = 100.0  # light, in noise units, whose own noise is as large as the sky's: bright pixels weigh less
-REACH = 16.0  # FWHM around a place that it depends on, all steps together; what is farther is below 1e-3 of a source
+REACH = 24.0  # FWHM around a place that it depends on: the steps by way of neighbours, and the blur before them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +45,14 @@ class Psf:
         concentration: see `noise_units.conditions`.
         narrow: FWHM of the output.
         factor: pixels of the output per pixel of the input.
+        correlation: of the input's noise; where neighbours share it, it makes higher peaks.
     """
 
     fwhm: float
     concentration: float
     narrow: float
     factor: int
+    correlation: float = 0.0
 
     @property
     def wings(self) -> float:
@@ -114,9 +117,10 @@ def sources(output: np.ndarray, psf: Psf) -> tuple[np.ndarray, np.ndarray]:
     highest = ndimage.maximum_filter(smooth, 2 * round(width / 2) + 1, mode='nearest')
     # On a galaxy or a nebula every grain is a peak.
     beyond = contrast - STRUCTURE * np.maximum(smooth - contrast, 0)
-    peaks = np.stack(np.nonzero((smooth == highest) & (beyond > CONTRAST[0])), -1)
+    least, whole = (limit * (1 + SHARED * psf.correlation) for limit in CONTRAST)
+    peaks = np.stack(np.nonzero((smooth == highest) & (beyond > least)), -1)
     # No step: what is a little above or below by the rounding of a number comes out the same.
-    counts = np.clip((beyond[tuple(peaks.T)] - CONTRAST[0]) / (CONTRAST[1] - CONTRAST[0]), 0, 1)
+    counts = np.clip((beyond[tuple(peaks.T)] - least) / (whole - least), 0, 1)
     places, last = peaks.astype(np.float64), np.array(smooth.shape) - 1
     for axis in (0, 1):  # between the pixels: the top of a parabola
         step = np.eye(2, dtype=int)[axis]

@@ -14,7 +14,7 @@ from absl import logging
 import experiments.study
 from astro_gan.errors import UserError
 from astro_gan.files.paths import existing_folder
-from astro_gan.interrupts import Interrupted, Terminated, ended_by_sigterm
+from astro_gan.interrupts import Interrupted, Terminated, ended_by_signals
 from astro_gan.model import Model, load_model
 from astro_gan.task import Task
 from experiments import run as modes
@@ -95,7 +95,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     logging.set_verbosity(logging.FATAL)  # Orbax tells every detail
     try:
-        with ended_by_sigterm():
+        with ended_by_signals():
             run(parse())
     except Interrupted as stop:
         print(f'{stop}; everything is saved. The same command goes on', flush=True)

@@ -81,7 +81,7 @@ def main(task: str, workdir: str) -> int:
     logbook.plot_curves = lambda rows, path: None
     logbook.Logbook._tensorboard = lambda self: mock.Mock()
     try:
-        with interrupts.ended_by_sigterm():
+        with interrupts.ended_by_signals():
             train(task, Path(workdir))
     except (interrupts.Interrupted, KeyboardInterrupt) as stop:
         print(f'stopped: {type(stop).__name__}')

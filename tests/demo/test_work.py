@@ -22,12 +22,21 @@ def test_choices_become_a_command_line():
         *('enhance', 'a.fits', '--model', 'colorize', '--model', 'wdsr_gan_x4', '--stretch', 'log'),
         *('--palette', 'sho', '--allow-color', '--check'),
     ]
+    line = work.command('upscale', 'a.png', refinements=['trust'], back_project=2, blend=0.25)
+    assert line == ['upscale', 'a.png', '--trust', '--back-project', '2', '--blend', '0.25', '--check']
     line = work.command('colorize', 'a.png', hints=[' 3,4=#102030 ', ''], gray=False)
     assert line == ['colorize', 'a.png', '--hint=3,4=#102030', '--check']
 
 
 @pytest.mark.parametrize(
-    'wrong', [{'model': '/etc'}, {'palette': '/etc/passwd'}, {'stretch': '--debug'}, {'factor': '99'}]
+    'wrong',
+    [
+        {'model': '/etc'},
+        {'palette': '/etc/passwd'},
+        {'stretch': '--debug'},
+        {'factor': '99'},
+        {'refinements': ['debug']},
+    ],
 )
 def test_only_what_the_page_offers_is_taken(wrong):
     """A request that was not made by the page names no files of the server and no other options."""
@@ -76,3 +85,19 @@ def test_it_listens_on_this_computer_alone(capsys):
     assert capsys.readouterr().err == (
         f'error: --host 127.0.0.1 --port {port}: address already in use; another port, or 0 for any free one\n'
     )
+
+
+def test_all_that_was_made_is_handed_out(tmp_path):
+    """The output first, then its description, then the audit's files and the trust map; maps have pictures."""
+    path = tmp_path / 'sky.png'
+    Image.fromarray(np.random.default_rng(0).integers(0, 200, (64, 72), np.uint8)).save(path)
+    line = work.command('upscale', str(path), refinements=['trust'])
+    result = work.process(line, tmp_path / 'out', megapixels=1)
+    names = [file.rpartition('/')[2] for file in result.files]
+    assert names[:2] == ['sky.png', 'sky.png.json']
+    assert set(names[2:]) == {'sky.trust.png', 'detail.png', 'residual.png', 'sources.csv', 'summary.json'}
+    (shown, title), *_ = view.trust_map(result.trust)
+    assert shown.shape == (256, 288)
+    assert shown.max() == 255
+    assert '90%' in title
+    assert [picture.shape for picture, _ in view.maps(result.found, False)] == [(256, 288, 3), (64, 72, 3)]
