@@ -39,7 +39,7 @@ def _task(name: str) -> ConfigDict:
     config.discriminator = ConfigDict()  # `name` and the fields of astro_gan.models.DISCRIMINATORS[name]
 
     config.content = ConfigDict()  # the perceptual loss, weighted by each stage's feature_weight
-    config.content.network = 'vgg16'  # vgg16 to conv3_3 comes with the package; vgg19 from the hub or vgg_file
+    config.content.network = 'vgg16'  # vgg16 to conv3_3 comes with the package; vgg19 wants vgg_file
     config.content.layer = 'conv3_3'  # features are taken after the activation
     config.content.scale = 1.0  # the features are multiplied by it
     config.content.vgg_file = ''  # safetensors with torchvision's names, in place of the hub

@@ -179,7 +179,7 @@ def _fetch_at_places(
     """Fetch what is `found` at each place; `told` says what was left out, once all is listed."""
     from tqdm import tqdm
 
-    from astro_gan.fetch import transport
+    from astro_gan.fetch import texts, transport
     from astro_gan.fetch.places import position_of
 
     places = fetch_options.places(arguments)
@@ -194,7 +194,7 @@ def _fetch_at_places(
                 if len(places) == 1:
                     raise
                 unlisted += 1  # the other positions of a long list go on
-                log(f'error: {transport.one_line(error)}')
+                log(f'error: {texts.one_line(error)}')
                 continue
             if arguments.max is not None and len(items) >= arguments.max:
                 break

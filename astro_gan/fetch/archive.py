@@ -29,7 +29,7 @@ import requests
 from astropy.coordinates import SkyCoord
 
 from astro_gan.errors import UserError
-from astro_gan.fetch import transport
+from astro_gan.fetch import texts, transport
 from astro_gan.fetch.downloads import Item
 from astro_gan.fetch.lists import check_votable
 
@@ -124,7 +124,7 @@ def _observations(answer: bytes, url: str, rows: int, log: Callable[[str], None]
     from pyvo.dal.sia import SIAResults
 
     if answer.lstrip()[:5].lower() in (b'<html', b'<!doc'):
-        raise UserError(f'{url}: {transport.web_page(answer[:4096], "a list of images")}')
+        raise UserError(f'{url}: {texts.web_page(answer[:4096], "a list of images")}')
     try:
         check_votable(answer, rows)
     except UserError as error:
@@ -135,12 +135,8 @@ def _observations(answer: bytes, url: str, rows: int, log: Callable[[str], None]
         try:
             results = SIAResults(votable.parse(io.BytesIO(answer)), url=url)
         except DALAccessError as error:
-            raise UserError(
-                f'{url}: the archive refuses the query: {transport.one_line(error.reason)[:300]}'
-            ) from error
+            raise UserError(f'{url}: the archive refuses the query: {texts.one_line(error.reason)[:300]}') from error
         except Exception as error:  # the XML and VOTable parsers raise many types
-            if answer.lstrip()[:5].lower() in (b'<html', b'<!doc'):
-                raise UserError(f'{url}: {transport.web_page(answer[:4096], "a list of images")}') from error
             place = re.search(r':(\d+):\d+:', str(error))
             where = f'line {place[1]} of it' if place else 'what it says of itself'
             raise UserError(f'{url}: not a VOTable that can be read: {where} is not as the standard has it') from error
@@ -153,7 +149,7 @@ def _observations(answer: bytes, url: str, rows: int, log: Callable[[str], None]
 
     def text(record: Any, name: str) -> str:
         value = record[names[name]] if name in names else ''
-        return '' if value is None or value is np.ma.masked else transport.one_line(value)
+        return '' if value is None or value is np.ma.masked else texts.one_line(value)
 
     observations = []
     for record in results:
@@ -289,7 +285,7 @@ def cutouts(
     items = []
     for used, query in sets:
         filters = [image.filter for image in used]
-        name = transport.safe_name(f'{field.name}_{"-".join(filters).lower()}_{stem}')
+        name = texts.safe_name(f'{field.name}_{"-".join(filters).lower()}_{stem}')
         address = f'{url}?{urlencode(query)}'
         items.append(Item(name + ('.fits' if fits else '.jpg'), address, id=name, filters=','.join(filters), **common))
     return items

@@ -22,7 +22,7 @@ import requests
 from tqdm import tqdm
 
 from astro_gan.errors import UserError
-from astro_gan.fetch import parts, transport
+from astro_gan.fetch import parts, texts
 from astro_gan.fetch.transport import LIMITS, Limits
 from astro_gan.files import pictures
 from astro_gan.files.hashes import sha256_of
@@ -162,7 +162,7 @@ def _settle(
     try:
         row |= _download(item, path, session, limits, stop)
     except ValueError as error:
-        return 'failed', row | {'status': 'failed', 'reason': transport.one_line(error)}
+        return 'failed', row | {'status': 'failed', 'reason': texts.one_line(error)}
     return 'fetched', row | {'status': 'ok'}
 
 
@@ -192,7 +192,7 @@ def _measure(path: Path) -> tuple[int, int]:
     with path.open('rb') as file:
         start = file.read(4096)
     if start.lstrip()[:1] == b'<':
-        raise UserError(transport.web_page(start))
+        raise UserError(texts.web_page(start))
     if path.name.endswith('.fits.part'):
         return _measure_fits(path, start)
     return pictures.picture_size(path)

@@ -7,8 +7,8 @@ from xml.parsers import expat
 
 from astro_gan.errors import UserError
 
-_ELEMENTS_A_ROW = 64  # an image list has some 20 columns
-_HEADER_ELEMENTS = 10_000
+_MOST_COLUMNS = 200  # an image list has some 20
+_HEADER_ELEMENTS = 2000  # readers take a time that grows with their square
 _LONGEST_CELL = 10_000  # values
 _DEEPEST = 32
 
@@ -22,18 +22,17 @@ def check_votable(answer: bytes, rows: int) -> None:
     Raises:
         UserError: more rows than `rows` or what fits so many, a STREAM, a document type, not XML.
     """
-    counts = {'TR': 0, 'all': 0, 'depth': 0}
+    counts = {'TR': 0, 'TD': 0, 'others': 0, 'depth': 0}
 
     def start(name: str, attributes: dict[str, str]) -> None:
         name = name.rpartition(':')[2].upper()
-        counts['all'] += 1
         counts['depth'] += 1
-        counts['TR'] += name == 'TR'
+        counts[name if name in counts else 'others'] += 1
         if name == 'STREAM':
             raise UserError('the list is not in the answer but in a STREAM, which is not followed')
         if counts['TR'] > rows or _product(attributes.get('nrows', '')) > rows:
             raise UserError(f'the list has more than {rows} rows (--rows); ask for a smaller radius')
-        if counts['all'] > rows * _ELEMENTS_A_ROW + _HEADER_ELEMENTS or counts['depth'] > _DEEPEST:
+        if counts['TD'] > rows * _MOST_COLUMNS or counts['others'] > _HEADER_ELEMENTS or counts['depth'] > _DEEPEST:
             raise UserError('not a list of images: too many elements')
         if _product(attributes.get('arraysize', '')) > _LONGEST_CELL:
             raise UserError('not a list of images: a column has too many values a row')

@@ -20,7 +20,7 @@ import requests
 from astropy.coordinates import SkyCoord
 
 from astro_gan.errors import UserError
-from astro_gan.fetch import transport
+from astro_gan.fetch import texts, transport
 from astro_gan.fetch.downloads import Item
 from astro_gan.files.refusals import reason_of
 
@@ -114,7 +114,7 @@ def _rows(
         answers = client.service_request_async(service, ask, pagesize=limits.rows, page=1)
         table = answers[0].json()
         if table.get('status') == 'ERROR':
-            raise UserError(f'the archive refuses the query: {transport.one_line(table.get("msg", ""))[:300]}')
+            raise UserError(f'the archive refuses the query: {texts.one_line(table.get("msg", ""))[:300]}')
         rows, total = table['data'], (table.get('paging') or {}).get('rowsFiltered')
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise TypeError
@@ -124,7 +124,7 @@ def _rows(
         if isinstance(error, UserError):
             raise UserError(f'{url}: {error}') from error
         # astroquery and JSON raise many types
-        raise UserError(f'{url}: not a table of the archive ({transport.one_line(reason_of(error))[:300]})') from error
+        raise UserError(f'{url}: not a table of the archive ({texts.one_line(reason_of(error))[:300]})') from error
     if len(rows) > limits.rows or (isinstance(total, int) and total > len(rows)):
         log(f'{url}: the first {min(len(rows), limits.rows)} rows are taken (--rows); a smaller radius gives all')
     return rows[: limits.rows]
@@ -143,8 +143,8 @@ def _item(product: dict[str, Any], row: dict[str, Any], url: str) -> Item | None
     somewhere = ra is not None and dec is not None and abs(ra) <= 360 and abs(dec) <= 90
     mission = _text(row, 'obs_collection')
     return Item(
-        file=f'{transport.safe_name(name[:-5])}.fits',
-        url=f'{url.rstrip("/")}/api/v0.1/Download/file?uri={quote(uri, safe="")}',
+        file=f'{texts.safe_name(name[:-5])}.fits',
+        url=f'{url.rstrip("/")}/api/v0.1/Download/file?uri={quote(uri, safe=":/")}',
         source='mast',
         id=_text(product, 'obs_id') or _text(row, 'obs_id'),
         title=_text(row, 'target_name'),
@@ -161,7 +161,7 @@ def _item(product: dict[str, Any], row: dict[str, Any], url: str) -> Item | None
 
 def _text(row: dict[str, Any], name: str) -> str:
     value = row.get(name)
-    return '' if value is None else transport.one_line(value)[:300]
+    return '' if value is None else texts.one_line(value)[:300]
 
 
 def _number(value: Any) -> float | None:

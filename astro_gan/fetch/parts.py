@@ -17,7 +17,7 @@ import requests
 import urllib3
 
 from astro_gan.errors import UserError
-from astro_gan.fetch import transport
+from astro_gan.fetch import texts, transport
 from astro_gan.fetch.transport import Limits, Stopped
 
 _CHUNK = 1 << 13  # what has come of a chunk that is broken off is lost
@@ -71,7 +71,7 @@ def _receive(
             if status not in (200, 206):
                 raise UserError(transport.status_of(response))
             if 'html' in response.headers.get('Content-Type', ''):
-                raise UserError(transport.web_page(next(response.iter_content(4096), b'')))
+                raise UserError(texts.web_page(next(response.iter_content(4096), b'')))
             if not resumed:
                 forget(part)
                 have = 0
@@ -95,9 +95,9 @@ def _receive(
                 raise _BrokenOff(f'{have} of {total} bytes')
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         if answered:
-            raise _BrokenOff(transport.explain(error)) from error
+            raise _BrokenOff(texts.explain(error)) from error
         # No answer at all: that has been tried often enough.
-        raise UserError(transport.explain(error)) from error
+        raise UserError(texts.explain(error)) from error
 
 
 def _limit(limits: Limits) -> str:

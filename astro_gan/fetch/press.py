@@ -32,7 +32,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from astro_gan.errors import UserError
-from astro_gan.fetch import transport
+from astro_gan.fetch import texts, transport
 from astro_gan.fetch.downloads import Item
 
 FEED_URL = 'https://esahubble.org/images/d2d/'
@@ -132,7 +132,7 @@ def _entries(
                 raise TypeError
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if answer.lstrip()[:1] == b'<':
-                raise UserError(f'{page}: {transport.web_page(answer[:4096], "a feed")}') from error
+                raise UserError(f'{page}: {texts.web_page(answer[:4096], "a feed")}') from error
             raise UserError(f'{page}: not a feed of images (JSON with a list "Collections")') from error
         rows += len(entries)
         yield from entries[: max(0, len(entries) - rows + limits.rows)]
@@ -150,9 +150,9 @@ def _following(page: str, link: str | None) -> str | None:
     try:
         here, there = urlsplit(page), urlsplit(urljoin(page, link))
     except ValueError:
-        raise UserError(f'{page}: the next page has no address but {transport.one_line(link)[:100]!r}') from None
+        raise UserError(f'{page}: the next page has no address but {texts.one_line(link)[:100]!r}') from None
     if there.netloc != here.netloc:
-        raise UserError(f'{page}: the feed goes on at another site, {transport.one_line(there.netloc)[:100]}')
+        raise UserError(f'{page}: the feed goes on at another site, {texts.one_line(there.netloc)[:100]}')
     return there._replace(scheme=here.scheme).geturl()
 
 
@@ -188,7 +188,7 @@ def _item(entry: Any, size: str, url: str) -> Item:
     ra, dec = _position(seen_by.get('Spatial') or {})
     announced = resource.get('FileSize')
     return Item(
-        file=f'{transport.safe_name(name)}_{size}{suffix if suffix in _SUFFIXES else ".jpg"}',
+        file=f'{texts.safe_name(name)}_{size}{suffix if suffix in _SUFFIXES else ".jpg"}',
         url=address,
         source=urlsplit(url).netloc,
         id=name,
@@ -233,4 +233,4 @@ def _plain(text: Any) -> str:
     whole = str(text)[:_LONGEST_TEXT]
     wrapped = re.fullmatch(r"""\s*b(['"])(.*)\1\s*""", whole, re.DOTALL)
     without_tags = re.sub(r'<[^<>]*>', ' ', wrapped[2] if wrapped else whole)
-    return transport.one_line(html.unescape(without_tags))
+    return texts.one_line(html.unescape(without_tags))

@@ -16,9 +16,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
-import html
-import http.client
 import logging
 import queue
 import re
@@ -26,13 +23,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 
 import astro_gan
 from astro_gan.errors import UserError
+from astro_gan.fetch import texts
 
 BACKOFF_SECONDS = 1.0  # pauses of 0, 2, 4, 8 of these between tries; a server's Retry-After goes first
 TRIES = 5
@@ -40,7 +38,6 @@ _PASSING = (429, 500, 502, 503, 504)  # statuses that are worth another try
 _REDIRECTS = 5
 _REDIRECTED = (301, 302, 303, 307, 308)
 _CHUNK = 1 << 13
-_SECRET = re.compile('key|token|secret|passw|auth|sign|credential', re.IGNORECASE)
 _LOG = logging.getLogger('astro_gan.fetch')
 _USUAL_PORTS = {'http': 80, 'https': 443}
 
@@ -174,10 +171,13 @@ def _follow(session: requests.Session, url: str, limits: Limits, end: float, sen
         options: dict[str, Any] = {'timeout': (min(limits.timeout, 20), limits.timeout)}
         options |= {'stream': True, 'allow_redirects': False, **sent}
         _LOG.debug(
-            'asked: %s %s%s', method, without_secrets(url), f' with {sent["data"][:1000]}' if sent['data'] else ''
+            'asked: %s %s%s', method, texts.without_secrets(url), f' with {sent["data"][:1000]}' if sent['data'] else ''
         )
         response = _within(end - time.monotonic(), functools.partial(session.request, method, url, **options))
-        told = (one_line(response.headers.get(name, f'no {name}'))[:100] for name in ('Content-Type', 'Content-Length'))
+        told = (
+            texts.one_line(response.headers.get(name, f'no {name}'))[:100]
+            for name in ('Content-Type', 'Content-Length')
+        )
         _LOG.debug('answered: %s, %s, %s', status_of(response), *told)
         target = response.headers.get('Location')
         if not target or response.status_code not in _REDIRECTED:
@@ -186,7 +186,7 @@ def _follow(session: requests.Session, url: str, limits: Limits, end: float, sen
         try:
             target = urljoin(url, target)
         except ValueError:
-            raise UserError(f'a redirect to {one_line(target)[:100]!r}, which is no address') from None
+            raise UserError(f'a redirect to {texts.one_line(target)[:100]!r}, which is no address') from None
         if (host := host_of(target)) != host_of(first) and host not in limits.hosts:
             raise UserError(f'a redirect to another host, {host}; --allow-host {host} takes it')
         if urlsplit(url).scheme == 'https' and urlsplit(target).scheme == 'http':
@@ -244,21 +244,9 @@ def host_of(url: str) -> str:
     except ValueError:
         parts, port = urlsplit(''), None
     if parts.scheme not in _USUAL_PORTS or not parts.hostname:
-        raise UserError(f'{one_line(url)[:200]!r} is not an address with http:// or https://')
-    name = one_line(parts.hostname)
+        raise UserError(f'{texts.one_line(url)[:200]!r} is not an address with http:// or https://')
+    name = texts.one_line(parts.hostname)
     return name if port in (None, _USUAL_PORTS[parts.scheme]) else f'{name}:{port}'
-
-
-def without_secrets(url: str) -> str:
-    """An address to show: without a password, and without the values of what may be keys and tokens."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return 'no address'
-    query = [(name, '***' if _SECRET.search(name) else value) for name, value in parse_qsl(parts.query, True)]
-    shown = parts._replace(netloc=parts.netloc.rpartition('@')[2])
-    changed = any(value == '***' for _, value in query)
-    return one_line((shown._replace(query=urlencode(query)) if changed else shown).geturl())
 
 
 def log_received(count: int, start: bytes) -> None:
@@ -280,7 +268,7 @@ def get_bytes(
 
     `seconds`, `headers` and `data` are those of `ask`.
     """
-    shown = shown or without_secrets(url)
+    shown = shown or texts.without_secrets(url)
     body = bytearray()
     try:
         with ask(
@@ -296,52 +284,10 @@ def get_bytes(
     except UserError as error:
         raise UserError(f'{shown}: {error}') from error
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise OSError(f'{shown}: {explain(error)}') from error
+        raise OSError(f'{shown}: {texts.explain(error)}') from error
     return bytes(body)
 
 
 def status_of(response: requests.Response) -> str:
     """What an answer is that is none: 'HTTP 404 Not Found'."""
-    return f'HTTP {response.status_code} {one_line(response.reason or "")[:100]}'.rstrip()
-
-
-def explain(error: Exception) -> str:
-    """A transport error in a few words: its innermost cause, without the address and the chain of wrappers."""
-    cause: Any = error
-    while True:
-        inner = getattr(cause, 'reason', None)
-        if not isinstance(inner, Exception):
-            inner = next(
-                (value for value in reversed(getattr(cause, 'args', ())) if isinstance(value, Exception)), None
-            )
-        if inner is None:
-            break
-        cause = inner
-    refused = isinstance(cause, urllib3.exceptions.NewConnectionError)  # by descent a TimeoutError too
-    if isinstance(cause, urllib3.exceptions.TimeoutError) and not refused:
-        return 'no answer in time'
-    if isinstance(cause, http.client.IncompleteRead):
-        return 'the connection ended before the answer did'
-    return re.sub(r'^<?HTTPS?Connection.*?\)?>?: ', '', one_line(cause))[:300] or type(cause).__name__
-
-
-def one_line(text: object) -> str:
-    """Text of others on one line, without what a terminal would obey."""
-    return ''.join(character for character in ' '.join(str(text).split()) if character.isprintable())
-
-
-def safe_name(name: str) -> str:
-    """A file name of letters, digits and `._+-` from whatever an archive calls a thing.
-
-    A name that had to be changed ends in a digest of the original, so that two names stay two files.
-    """
-    safe = re.sub(r'[^A-Za-z0-9._+-]+', '_', name).lstrip('._-+')[:120]
-    digest = hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]
-    return safe if safe == name else f'{safe or "unnamed"}-{digest}'
-
-
-def web_page(start: bytes, wanted: str = 'an image') -> str:
-    """What a page says that came in place of what was wanted, in one short line."""
-    text = re.sub(r'<(script|style).*?</\1>|<[^<>]*>', ' ', start.decode('utf-8', 'replace'), flags=re.DOTALL | re.I)
-    text = one_line(html.unescape(text))
-    return f'a web page in place of {wanted}: {text[:100]!r}'
+    return f'HTTP {response.status_code} {texts.one_line(response.reason or "")[:100]}'.rstrip()

@@ -42,7 +42,7 @@ def load_vgg(
     """Weights of VGG-16 or VGG-19 from the first layer to `upto`.
 
     VGG-16 up to conv3_3 comes with the package. Otherwise `path` is a safetensors file with
-    torchvision's names (`features.N.weight`, `features.N.bias`); without it the hub is asked.
+    torchvision's names (`features.N.weight`, `features.N.bias`); without it the hub is asked for VGG-16.
 
     Returns:
       `{'conv1_1': {'kernel': [3, 3, in, out], 'bias': [out]}, ...}`, float32.

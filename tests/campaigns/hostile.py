@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 Fault = Callable[[Any, bytes, str, random.Random], None]
-LIST, FEED, FILE, CUTOUT, RESOLVER = 'list', 'feed', 'file', 'cutout', 'resolver'
-ALL = (LIST, FEED, FILE, CUTOUT, RESOLVER)
+LIST, FEED, FILE, CUTOUT, RESOLVER, PORTAL, FRAME = 'list', 'feed', 'file', 'cutout', 'resolver', 'portal', 'frame'
+ALL = (LIST, FEED, FILE, CUTOUT, RESOLVER, PORTAL, FRAME)
 PATHS = {
     '/cgi-bin/hlaSIAP.cgi': LIST,
     '/images/d2d/': FEED,
     '/archives/images/large/0.jpg': FILE,
     '/cgi-bin/fitscut.cgi': CUTOUT,
     '/sesame/SNV': RESOLVER,
+    '/api/v0/invoke': PORTAL,
+    '/api/v0.1/Download/file': FRAME,
 }
 YEAR = 31_536_000
 CODES = '\x1b]0;owned\x07\x1b[2J\x9b31m\r\n\u202e'
@@ -282,17 +284,17 @@ FAULTS: dict[str, tuple[tuple[str, ...], Fault]] = {
     'empty': (ALL, empty),
     'not HTTP': (ALL, not_http),
     'control codes in status': (ALL, control_codes_in_status),
-    'damaged bytes': ((FEED, LIST, FILE, CUTOUT), damaged),
-    'another range': ((FILE, CUTOUT), other_range),
+    'damaged bytes': ((FEED, LIST, FILE, CUTOUT, PORTAL, FRAME), damaged),
+    'another range': ((FILE, CUTOUT, FRAME), other_range),
     'a million rows': ((LIST, FEED), many_rows),
     'huge numbers': ((LIST, FEED, RESOLVER), huge_numbers),
     'STREAM': ((LIST,), stream),
     'large claims': ((LIST,), large_claims),
     'pages without an end': ((FEED,), endless_pages),
     'codes and formulas': ((LIST, FEED), odd_text),
-    'deep JSON': ((FEED,), deep_json),
+    'deep JSON': ((FEED, PORTAL), deep_json),
     'files on another host': ((FEED,), files_elsewhere),
-    'FITS claims': ((CUTOUT,), fits_claims),
+    'FITS claims': ((CUTOUT, FRAME), fits_claims),
 }
 
 

@@ -28,7 +28,7 @@ from unittest import mock
 from astro_gan import cli
 from astro_gan.fetch import transport
 from tests.campaigns import hostile, report
-from tests.fetch.archive_server import DEC, RA, ArchiveServer, noise
+from tests.fetch.archive_server import DEC, RA, ArchiveServer, frame, noise
 
 PACE = 1.0  # seconds for a file or an answer
 MOST = 1024.0  # MiB
@@ -42,6 +42,8 @@ def command(server: ArchiveServer, target: str, out: Path, choose: random.Random
     limits += ['--wait', PACE / 4, '--limit', 2, '--answer-limit', 2, '--pages', 20, '--rows', 500]
     if target in (hostile.FEED, hostile.FILE):
         flags = ['press', '--url', f'{server.url}/images/d2d/', *(['--max', 5] if choose.random() < 0.5 else [])]
+    elif target in (hostile.PORTAL, hostile.FRAME):
+        flags = ['mast', '--url', server.url, '--ra', RA, '--dec', DEC]
     else:
         flags = ['hla', '--sia-url', f'{server.url}/cgi-bin/hlaSIAP.cgi']
         flags += ['--cutout-url', f'{server.url}/cgi-bin/fitscut.cgi', '--resolver-url', f'{server.url}/sesame/']
@@ -99,7 +101,7 @@ def judged(status: int | str | None, said: str, out: Path, good: set[bytes] | No
 
 def good_files(folder: Path) -> set[bytes]:
     """All that the archive has, fetched while it shows no fault."""
-    bodies = {noise(1)}
+    bodies = {noise(1), frame()}
     with contextlib.closing(ArchiveServer()) as server:
         flags = ['--sia-url', f'{server.url}/cgi-bin/hlaSIAP.cgi', '--cutout-url', f'{server.url}/cgi-bin/fitscut.cgi']
         for form in ('jpg', 'fits'):

@@ -235,6 +235,7 @@ def test_pages_and_rows_have_an_end(server, session, monkeypatch):
         (votable('').replace(b'<VOTABLE', b'<!DOCTYPE a [<!ENTITY b "c">]><VOTABLE'), 'declares a document type'),
         (votable('<TR>' + '<TD/>' * 20_000 + '</TR>'), 'too many elements'),
         (votable('<a>' * 40), 'too many elements'),
+        (votable('').replace(b'<TABLE>', b'<TABLE>' + b'<FIELD name="a" datatype="int"/>' * 2000), 'too many elements'),
         (votable('').replace(b'UTF-8', b'no-such'), 'not a VOTable'),
         (b'\x1f\x8b', 'not a VOTable'),
     ],

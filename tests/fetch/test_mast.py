@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from astro_gan import cli
-from astro_gan.fetch import transport
+from astro_gan.fetch import texts, transport
 from tests.fetch.archive_server import DEC, OBSERVATION, PRODUCT, RA, ArchiveServer, frame
 
 
@@ -104,6 +104,4 @@ def test_debug_says_what_was_asked_and_answered(mast, server, capsys):
     assert 'answered: HTTP 200 OK, application/json, ' in said
     assert 'received: ' in said
     assert '{"status": "COMPLETE"' in said
-    assert (
-        transport.without_secrets('http://me:pw@a.example/x?token=abc&q=1') == 'http://a.example/x?token=%2A%2A%2A&q=1'
-    )
+    assert texts.without_secrets('http://me:pw@a.example/x?token=abc&q=1') == 'http://a.example/x?token=%2A%2A%2A&q=1'
