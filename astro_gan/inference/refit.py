@@ -23,8 +23,9 @@ from scipy import ndimage, sparse
 from astro_gan.noise_units import REACHES
 
 _PER_SIGMA = math.sqrt(8 * math.log(2))
+_PEAK = 1 / (1 + 0.6**2) - 1 / (1 + 2.0**2)  # contrast of a star, of its height in the output
 CONTRAST = (0.5, 0.9)  # noise units above what is around it: from the first on it is a source, from the second wholly
-SHARED = 8.0  # so much more, of itself, for noise that is all shared by neighbours
+SURE = (3.5, 4.5)  # sigma of a source as fitted: below the first it is left as it is, from the second wholly fitted
 STRUCTURE = 0.3  # so much of what is around it is asked for besides
 WINGS = 3.0  # FWHM of the wings, of the core's
 # Of the light within 3 FWHM, from the concentration c: a + b c, at most 1. Fitted to 400 PSFs of `simulation.fields`,
@@ -45,7 +46,7 @@ class Psf:
         concentration: see `noise_units.conditions`.
         narrow: FWHM of the output.
         factor: pixels of the output per pixel of the input.
-        correlation: of the input's noise; where neighbours share it, it makes higher peaks.
+        correlation: of the input's noise.
     """
 
     fwhm: float
@@ -62,6 +63,13 @@ class Psf:
         wide = [1 - 2 ** (-4 * (r / WINGS) ** 2) for r in (inner, outer)]
         more, less = core[0] - self.concentration * core[1], wide[0] - self.concentration * wide[1]
         return float(np.clip(more / (more - less), 0.0, 0.8))
+
+    @property
+    def shared_noise(self) -> float:
+        """Of sums over pixels that share noise as after resampling, over that of independent pixels."""
+        shared = min(self.correlation, 0.7)
+        tap = shared / (1 + math.sqrt(max(1 - 2 * shared**2, 0)))
+        return (1 + 2 * tap) ** 2 / (1 + 2 * tap**2)
 
     @property
     def shares(self) -> tuple[float, float]:
@@ -109,25 +117,29 @@ def _binned(image: np.ndarray, factor: int) -> np.ndarray:
     return image.reshape(height // factor, factor, width // factor, factor).mean((1, 3))
 
 
-def sources(output: np.ndarray, psf: Psf) -> tuple[np.ndarray, np.ndarray]:
-    """Peaks of the output that stand out: places `[n, 2]` (row, column, its pixels), and how far each counts, to 1."""
+def sources(output: np.ndarray, psf: Psf) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Peaks of the output that stand out: places `[n, 2]` (row, column, its pixels), how far each counts, fluxes."""
     width = psf.narrow * psf.factor
     smooth = _blur(output, 0.6 * width / _PER_SIGMA)
     contrast = smooth - _blur(output, 2.0 * width / _PER_SIGMA)
     highest = ndimage.maximum_filter(smooth, 2 * round(width / 2) + 1, mode='nearest')
     # On a galaxy or a nebula every grain is a peak.
     beyond = contrast - STRUCTURE * np.maximum(smooth - contrast, 0)
-    least, whole = (limit * (1 + SHARED * psf.correlation) for limit in CONTRAST)
-    peaks = np.stack(np.nonzero((smooth == highest) & (beyond > least)), -1)
+    peaks = np.stack(np.nonzero((smooth == highest) & (beyond > CONTRAST[0])), -1)
     # No step: what is a little above or below by the rounding of a number comes out the same.
-    counts = np.clip((beyond[tuple(peaks.T)] - least) / (whole - least), 0, 1)
+    counts = _ramp(beyond[tuple(peaks.T)], CONTRAST)
+    fluxes = contrast[tuple(peaks.T)] / _PEAK / psf.shown(np.zeros(()))
     places, last = peaks.astype(np.float64), np.array(smooth.shape) - 1
     for axis in (0, 1):  # between the pixels: the top of a parabola
         step = np.eye(2, dtype=int)[axis]
         before, at, after = (smooth[tuple(np.clip(peaks + n * step, 0, last).T)] for n in (-1, 0, 1))
         curve = np.minimum(before - 2 * at + after, -1e-6)
         places[:, axis] += np.clip((before - after) / (2 * curve), -0.5, 0.5)
-    return places, counts
+    return places, counts, fluxes
+
+
+def _ramp(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    return np.clip((values - limits[0]) / (limits[1] - limits[0]), 0, 1)
 
 
 def refit(z: np.ndarray, usable: np.ndarray, output: np.ndarray, psf: Psf) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -144,7 +156,7 @@ def refit(z: np.ndarray, usable: np.ndarray, output: np.ndarray, psf: Psf) -> tu
         residual `[h, w]`: the input less the output with those fluxes, seen again.
     """
     residual = z - seen_again(output, psf)
-    places, counts = sources(output, psf)
+    places, counts, fluxes = sources(output, psf)
     places = (places + 0.5) / psf.factor - 0.5
     if not len(places):
         return places, np.empty(0), residual
@@ -168,6 +180,10 @@ def refit(z: np.ndarray, usable: np.ndarray, output: np.ndarray, psf: Psf) -> tu
         more = np.maximum(missing + more, least) - missing  # a source does not become a hole
         missing += more
         left -= whole @ more
+    # Noise has peaks too: what it could have made stays as small as the network has it.
+    sigma = np.sqrt(_sums(weighted.multiply(weighted))) / np.maximum(power, 1e-12) * psf.shared_noise
+    unsure = missing * (1 - _ramp((fluxes + missing) / np.maximum(sigma, 1e-12), SURE)) * (missing > 0)
+    missing, left = missing - unsure, left + whole @ unsure
     return places, missing, left.reshape(shape).astype(np.float32)
 
 
