@@ -9,7 +9,7 @@ import types
 import pytest
 
 from astro_gan import cli, interrupts
-from tests.campaigns import crashes, fuzz, machines, report
+from tests.campaigns import crashes, damage, fuzz, kills, machines, report
 
 
 def test_fuzz(capsys):
@@ -27,6 +27,16 @@ def test_crashes(capsys):
 def test_machines(capsys):
     """Little memory, no home, a long TMPDIR, signals: some of them."""
     assert machines.main(['--count', '4', '--seed', '5']) == 0, capsys.readouterr().out
+
+
+def test_damage(capsys):
+    """Some of each kind of damage: what is restored is what was saved, or a line says what is wrong."""
+    assert damage.main(['--count', '8', '--seed', '3']) == 0, capsys.readouterr().out
+
+
+def test_kills_of_training(capsys):
+    """A tiny training that was killed at a random moment ends with an undisturbed one's bits, rows and files."""
+    assert kills.main(['--count', '0', '--training', '1', '--seed', '1']) == 0, capsys.readouterr().out
 
 
 def test_a_report_counts_and_fails(capsys):

@@ -4,13 +4,13 @@ restored is what was saved, or a line says what is wrong; a run that goes on end
     python -m tests.campaigns.damage --count 200 --seed 0
 """
 
-import argparse
 import contextlib
 import os
 import random
 import shutil
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 from unittest import mock
@@ -27,6 +27,7 @@ from astro_gan.errors import UserError
 from astro_gan.model import load_model
 from astro_gan.tables import read_rows
 from tests import tiny
+from tests.campaigns import report
 from tests.small_models import saved, upscaler
 from tests.test_loop import latest, run, stages
 
@@ -132,7 +133,7 @@ def of_checkpoint(tried: Run, rng: random.Random) -> tuple[str, int]:
     return done, lost[0] if 'are lost' in lines[0] else 0
 
 
-def of_table(tried: Run, rng: random.Random) -> tuple[str, int]:
+def of_table(tried: Run, rng: random.Random) -> str:
     work = tried.start()
     path = work / 'evaluations.csv'
     before = path.read_bytes()
@@ -147,7 +148,7 @@ def of_table(tried: Run, rng: random.Random) -> tuple[str, int]:
     rows = [(row['stage'], row['step']) for row in read_rows(path)]
     whole = [(row['stage'], row['step']) for row in read_rows(tried.whole / 'evaluations.csv')]
     demand(rows == [row for row in whole if row in rows], f'{done}: rows {rows}')
-    return done, 0
+    return done
 
 
 def read_as(data: bytes, folder: Path) -> object:
@@ -160,7 +161,7 @@ def read_as(data: bytes, folder: Path) -> object:
         return None
 
 
-def of_export(directory: Path, rng: random.Random) -> tuple[str, int]:
+def of_export(directory: Path, rng: random.Random) -> str:
     kept = contents(directory)
     picture = np.random.default_rng(0).integers(0, 256, (20, 20, 3), np.uint8)
     expected = load_model(directory)(picture)
@@ -175,37 +176,31 @@ def of_export(directory: Path, rng: random.Random) -> tuple[str, int]:
     finally:
         for name, data in kept.items():
             (directory / name).write_bytes(data)
-    return done, 0
+    return done
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--count', type=int, default=200, help='damages')
-    parser.add_argument('--seed', type=int, default=0)
-    arguments = parser.parse_args(argv)
+    arguments = report.parser(__doc__ or '', 200, 'damages').parse_args(argv)
     rng = random.Random(arguments.seed)
-    wrong, worst, tried = 0, ('', 0), dict.fromkeys(('checkpoints', 'evaluations.csv', 'exports'), 0)
+    cases, worst = [], ('nothing', 0)
     no_curves = mock.patch.object(logbook, 'plot_curves')  # which takes most of an evaluation
     with tempfile.TemporaryDirectory() as name, tiny.compiled_once(), no_curves:
-        folder = Path(name)
-        tested, model = Run(folder), saved(upscaler(2), folder / 'export')
-        for _ in range(arguments.count):
-            kind = rng.choices(list(tried), [7, 1, 2])[0]
-            tried[kind] += 1
+        tested, model = Run(Path(name)), saved(upscaler(2), Path(name) / 'export')
+        for number in range(arguments.count):
+            kind = rng.choices(['checkpoint', 'evaluations.csv', 'export'], [7, 1, 2])[0]
+            done, wrong, began = f'number {number}', '', time.monotonic()
             try:
-                if kind == 'checkpoints':
-                    case = of_checkpoint(tested, rng)
+                if kind == 'checkpoint':
+                    done, lost = of_checkpoint(tested, rng)
+                    worst = max(worst, (done, lost), key=lambda case: case[1])
                 else:
-                    case = of_table(tested, rng) if kind == 'evaluations.csv' else of_export(model, rng)
-                worst = max(worst, case, key=lambda case: case[1])
+                    done = of_table(tested, rng) if kind == 'evaluations.csv' else of_export(model, rng)
             except Exception as error:
-                wrong += 1
-                text = str(error) if isinstance(error, Wrong) else traceback.format_exc()
-                print(f'wrong: {text}', flush=True)
-    told = ', '.join(f'{count} of {kind}' for kind, count in tried.items())
-    right = arguments.count - wrong
-    print(f'{arguments.count} tried ({told}), {right} right, {wrong} wrong; worst: {worst[1]} steps lost, {worst[0]}')
-    return 1 if wrong else 0
+                wrong = str(error) if isinstance(error, Wrong) else traceback.format_exc()
+            cases.append(report.case(kind, done, wrong, seconds=time.monotonic() - began))
+    status = report.conclude(cases)
+    print(f'most steps lost: {worst[1]}, {worst[0]}')
+    return status
 
 
 if __name__ == '__main__':

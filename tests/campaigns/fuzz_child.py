@@ -33,11 +33,11 @@ FOREIGN = re.compile(
     r'|could not broadcast|must be real number|bytes-like|unpack requires|buffer of|Error -\d|Error\(|Traceback'
     r'|<class|<astro|<jax|\b0x[0-9a-f]{6,}|\bpyvips\b|\btifffile\b|\bastropy\b|\bnumpy\b|\bjax\b|Vips[A-Z]|vips_|\bflax\b'
     r"|'(str|int|float|bytes|list|dict|tuple|bool)' (object|and|instances)|instances of|fault of this program"
-    r'|Bad code word|[a-z]_[a-z]+ returned|IMCD_|DEFLATE_|\w\(\)|ignore_missing|setting an array|malformed node'
+    r'|Bad code word|[a-z]_[a-z]+ returned|IMCD_|DEFLATE_|[a-z]{3}\(\)|ignore_missing|setting an array|malformed node'
     r'|not enough values|too many values|does not fit in memory|out of memory|cannot allocate'
     r'|expected (str|int|bytes|a )|truth value|\bself\b|ufunc|Verification reported'
 )
-TELLING = ('error: ', 'note: ', 'astro-gan: error', 'usage: ', '  ', 'FATAL Flags')
+TELLING = ('error: ', 'note: ', 'astro-gan ', 'usage: ', '  ', 'FATAL Flags')
 
 
 def main() -> None:
@@ -136,7 +136,7 @@ def _wrong(status: Any, out: str, err: str, root: Path) -> str:
     for line in err.splitlines():
         if not line.startswith(TELLING) and not line.startswith(str(root)):
             return f'a library says: {line[:300]}'
-    errors = [line for line in err.splitlines() if line.startswith(('error: ', 'astro-gan: error'))]
+    errors = [line for line in err.splitlines() if line.startswith(('error: ', 'astro-gan '))]
     for line in errors:
         line = line.replace(str(root), '')
         if match := FOREIGN.search(line):

@@ -25,8 +25,9 @@ def test_a_checked_picture(run, picture, tmp_path):
     assert ' sources have no counterpart in the input at 3 sigma' in err
     folder = tmp_path / 'out' / 'm51.png.audit'
     assert {path.name for path in folder.iterdir()} == {'detail.png', 'residual.png', 'sources.csv', 'summary.json'}
-    assert Image.open(folder / 'detail.png').size == (160, 140)
-    assert Image.open(folder / 'residual.png').size == (80, 70)
+    for name, size in (('detail', (160, 140)), ('residual', (80, 70))):
+        with Image.open(folder / f'{name}.png') as opened:
+            assert opened.size == size
     made = json.loads((tmp_path / 'out' / 'm51.png.json').read_text())
     summary = json.loads((folder / 'summary.json').read_text())
     assert made['check']['line'] == summary['line']
@@ -95,7 +96,8 @@ def test_a_report_of_a_run(run, picture, tmp_path):
 def test_the_command(picture, tmp_path, capsys):
     """`audit` of any tool's output: the folder, the report, the line; mistakes are one line."""
     output = tmp_path / 'large.png'
-    Image.open(picture).resize((320, 280), Image.Resampling.BICUBIC).save(output)
+    with Image.open(picture) as opened:
+        opened.resize((320, 280), Image.Resampling.BICUBIC).save(output)
     arguments = ['audit', str(picture), str(output), '-o', str(tmp_path / 'found')]
     assert cli.main([*arguments, '--report', str(tmp_path / 'r.html')]) == 0
     out = capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Names and places: whatever lies in a folder, however it is called, and wherever the program runs."""
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -159,8 +160,9 @@ def test_standard_streams_that_take_nothing(models, tmp_path):
     what was not said, and no message ends up in a result."""
     path = picture(tmp_path / 'a.png')
     cases = {'>&- 2>&- <&-': 0, '> /dev/full 2> /dev/full': 1, '| true': 0}
-    command = f'{sys.executable} -m astro_gan upscale {path} --model {models["upscale"]} -o {tmp_path}'
-    script = '\n'.join(f'{command}/{index} {way}\necho status $?' for index, way in enumerate(cases))
+    command = [sys.executable, '-m', 'astro_gan', 'upscale', str(path), '--model', models['upscale'], '-o']
+    lines = [f'{shlex.join([*command, str(tmp_path / str(index))])} {way}' for index, way in enumerate(cases)]
+    script = '\n'.join(f'{line}\necho status $?' for line in lines)
     done = subprocess.run(['sh', '-c', script], capture_output=True, text=True, cwd=ROOT, timeout=200)
     statuses = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith('status')]
     assert statuses == list(cases.values()), done
