@@ -138,7 +138,7 @@ def test_broken_files(tmp_path):
 
 
 def test_hub_out_of_reach(monkeypatch):
-    """Without the hub the message says what is missing and which setting takes a file."""
+    """Without the hub, or a version that is known to be right, the message says which setting takes a file."""
     real_import = builtins.__import__
 
     def offline(name, *args, **kwargs):
@@ -147,6 +147,7 @@ def test_hub_out_of_reach(monkeypatch):
         return real_import(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, '__import__', offline)
-    message = r'timm/vgg19\.tv_in1k .*not here.*content\.vgg_file$'
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r'timm/vgg16\.tv_in1k .*not here.*content\.vgg_file$'):
+        load_vgg('vgg16', upto='conv5_3')
+    with pytest.raises(ValueError, match=r'timm/vgg19\.tv_in1k: .*not known here.*content\.vgg_file$'):
         load_vgg('vgg19', upto='conv5_4')
