@@ -1,5 +1,5 @@
 """Hostile and broken servers: `astro-gan fetch` against a local one that shows a fault in each run. A run has to end
-within its deadlines in a result or one line; wrong is a traceback, a hang, 1 GiB of memory more than before, raw characters on
+within its deadlines in a result or one line; wrong is a traceback, a hang, 1 GiB of memory more than before, raw text on
 the screen, a formula in the manifest, a question to another host, or a file that is not the archive's (but for other
 bytes in what is a whole picture: archives announce no hashes).
 
