@@ -1,6 +1,6 @@
 """Hostile and broken servers: `astro-gan fetch` against a local one that shows a fault in each run. A run has to end
-within its deadlines in a result or one line; wrong is a traceback, a hang, 1 GiB of memory more than before, raw text on
-the screen, a formula in the manifest, a question to another host, or a file that is not the archive's (but for other
+within its deadlines in a result or one line; wrong is a traceback, a hang, 1 GiB of memory more than before, raw bytes
+on the screen, a formula in the manifest, a question to another host, or a file that is not the archive's (but for other
 bytes in what is a whole picture: archives announce no hashes).
 
     python -m tests.campaigns.servers --count 100 --seed 0
