@@ -29,6 +29,7 @@ SIDE = 240  # pixels of the truth that are shown of an enlarged picture
 # Rows: picture and upper left pixel (y, x) of the part that is shown. The last one of each is a failure.
 ENLARGED = [('heic1006a', 330, 330), ('potw1630a', 250, 560), ('potw2111a', 250, 330), ('heic1510a', 200, 400)]
 COLOURED = ['heic1006a', 'potw1726a', 'potw1530a', 'potw1308a', 'opo9603a']
+NOISY = ('wdsr_x2', 'frames_x2')  # a network for pictures, and one for frames with noise
 UPSCALERS = ('wdsr_x4', 'wdsr_gan_x4')
 COLORIZER = 'colorize_lab'
 
@@ -83,6 +84,20 @@ def frame(path: str, top: int, left: int) -> np.ndarray:
     return images.comparison_grid([np.repeat(column, 3, axis=-1)[None] for column in columns])
 
 
+def noisy(path: str, top: int, left: int, height: int, width: int) -> np.ndarray:
+    """A row of a part of a frame: itself | NOISY, enlarged twice; gray, under the stretch of the command line."""
+    source = open_frame(path, hdu=None, stretch='asinh', upright=True, maximum_pixels=MAXIMUM_PIXELS)
+    if min(top, left) < 0 or source.height < top + height or source.width < left + width:
+        raise ValueError(f'{path}: {source.height} x {source.width} has no {height} x {width} pixels at {top}, {left}')
+    whole = source.read(0, 0, source.height, source.width)
+    picture, network = (load_model(name) for name in NOISY)
+    data, _ = source.rows(0, source.height)
+    cells = [whole.repeat(2, 0).repeat(2, 1), picture(whole), source.stretch.apply(network(data[0]))[..., None]]
+    part = slice(2 * top, 2 * (top + height)), slice(2 * left, 2 * (left + width))
+    zoomed = [np.repeat(np.clip(cell.reshape(*cell.shape[:2], 1)[part], 0, 1), 3, -1) for cell in cells]
+    return images.comparison_grid([cell.repeat(2, 0).repeat(2, 1)[None] for cell in zoomed])
+
+
 def save(grid: np.ndarray, path: Path) -> None:
     """As JPEG."""
     buffer = io.BytesIO()
@@ -93,14 +108,22 @@ def save(grid: np.ndarray, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog='python -m experiments.study.gallery', description=__doc__.splitlines()[0])
-    parser.add_argument('folder', help='with the press pictures')
+    parser.add_argument('folder', nargs='?', help='with the press pictures; without it only what --noisy names')
     parser.add_argument('--frame', help='FITS frame')
     parser.add_argument('--at', nargs=2, type=int, default=(530, 105), metavar=('Y', 'X'), help='part of the frame')
+    parser.add_argument(
+        '--noisy', nargs=6, action='append', default=[], metavar=('NAME', 'FRAME', 'Y', 'X', 'HEIGHT', 'WIDTH'),
+        help='part of a frame as frames_NAME.jpg',
+    )  # fmt: skip
     parser.add_argument('-o', '--output', default='docs/gallery')
     arguments = parser.parse_args()
     output = Path(arguments.output)
     try:
         output.mkdir(parents=True, exist_ok=True)
+        for name, path, *place in arguments.noisy:
+            save(noisy(path, *map(int, place)), output / f'frames_{name}.jpg')
+        if arguments.folder is None:
+            return
         if arguments.frame:
             save(frame(arguments.frame, *arguments.at), output / 'frame.jpg')
         save(enlarged(Path(arguments.folder)), output / 'enlarged.jpg')
