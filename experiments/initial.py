@@ -93,6 +93,9 @@ def _check_generator(theirs: dict[str, Any], ours: dict[str, Any], where: str) -
         raise UserError(f'config.init_from: {where} is of the task {theirs["task"]}, not {ours["task"]}')
     if different := _differences(theirs['generator'], ours['generator']):
         raise UserError(f'config.init_from: {where} holds another generator: {different}')
+    told = [', '.join(description.get('input', {}).get('conditions', ())) for description in (theirs, ours)]
+    if 'input' in theirs and told[0] != told[1]:
+        raise UserError(f'config.init_from: {where} is a network that is told {told[0]}, not {told[1]}')
 
 
 def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from astro_gan import losses
+from astro_gan.errors import UserError
 from astro_gan.logbook import read_rows
 from astro_gan.model import load_model
 from astro_gan.models import FrameWDSR
 from astro_gan.models.frame_wdsr import gaussian
 from astro_gan.models.layers import bicubic_upsample
 from astro_gan.noise_units import network_input, to_network
+from experiments import initial
 from tests import networks
 from tests.runs import main_here
 
@@ -111,3 +113,12 @@ def test_flux_bias_is_that_of_the_group():
     stripes = to_network(jnp.where(jnp.arange(48) < 24, 9.0, 11.0)[None, None, :, None] * jnp.ones((1, 48, 1, 1)))
     assert float(losses.flux_bias(stripes, ten, factor=2)) < 1e-5
     assert float(losses.flux_bias(ten, to_network(jnp.zeros((1, 48, 48, 1))), factor=2)) == 0
+
+
+def test_networks_that_are_told_less_start_no_training():
+    """One line in place of a shape that does not fit."""
+    ours = {'task': 'frames', 'generator': {}, 'input': {'conditions': {'fwhm': [1, 6], 'concentration': [0.5, 1]}}}
+    theirs = {'task': 'frames', 'generator': {}, 'input': {'conditions': {'fwhm': [1, 6]}}}
+    with pytest.raises(UserError, match='old is a network that is told fwhm, not fwhm, concentration$'):
+        initial._check_generator(theirs, ours, 'old')
+    initial._check_generator(ours, ours, 'new')
