@@ -119,6 +119,6 @@ def test_networks_that_are_told_less_start_no_training():
     """One line in place of a shape that does not fit."""
     ours = {'task': 'frames', 'generator': {}, 'input': {'conditions': {'fwhm': [1, 6], 'concentration': [0.5, 1]}}}
     theirs = {'task': 'frames', 'generator': {}, 'input': {'conditions': {'fwhm': [1, 6]}}}
-    with pytest.raises(UserError, match='old is a network that is told fwhm, not fwhm, concentration$'):
+    with pytest.raises(UserError, match=r'old is a network that is told fwhm, not fwhm, concentration$'):
         initial._check_generator(theirs, ours, 'old')
     initial._check_generator(ours, ours, 'new')
