@@ -2,7 +2,8 @@
 
     python -m experiments.palettes FOLDER -o astro_gan/weights --without heic0601a
 
-writes `palettes.safetensors` (`astro_gan.inference.guesses`) and `colour_classes.safetensors` (experiments/colorization).
+writes `palettes.safetensors` (`astro_gan.inference.guesses`) and `colour_classes.safetensors` (which the space
+`classes` of experiments/colorization.py weights its loss by).
 The same pictures give the same numbers.
 """
 

@@ -22,7 +22,7 @@ def numpy_encode(ab):
 
 @pytest.mark.filterwarnings('ignore:Conversion from CIE-LAB')  # of bins at a lightness that cannot show them
 def test_bins_are_the_colours_of_a_grid_that_srgb_has():
-    """225 bins of 10 units, gray among them, each shown by sRGB at some L*; no colour is farther than 9 from one."""
+    """225 bins of 10 units, gray among them, each shown by sRGB at some L*; no colour is farther than 13 from one."""
     assert CLASSES == colorization.CHANNELS['classes'] == 225
     assert [0.0, 0.0] in BINS.tolist()
     np.testing.assert_array_equal(BINS % 10, 0)
@@ -34,7 +34,8 @@ def test_bins_are_the_colours_of_a_grid_that_srgb_has():
     assert shown.all()
     cube = np.stack(np.meshgrid(*[np.linspace(0, 1, 12)] * 3), axis=-1).reshape(-1, 3)
     distance = np.linalg.norm(rgb2lab(cube)[:, None, 1:] - BINS, axis=-1).min(1)
-    assert distance.max() < 9
+    assert distance.max() < 13
+    assert np.quantile(distance, 0.99) < 9
 
 
 def test_soft_encoding_equals_numpy():
