@@ -15,7 +15,7 @@ from experiments import palettes
 
 
 def test_both_files_are_made_of_a_folder(tmp_path, monkeypatch):
-    """Palettes and shares of classes are those of the pictures, those left out aside; the same again, the same bytes."""
+    """Palettes and shares of classes are those of the pictures, those left out aside; twice the same bytes."""
     rng = np.random.default_rng(0)
     labs = []
     for name in 'abc':
