@@ -51,7 +51,7 @@ def read_bands(paths: Sequence[str], source: Any) -> np.ndarray:
 
 
 def _filled(ab: np.ndarray, source: Any) -> np.ndarray:
-    """Colours also where the image itself has no value: their nearest neighbour's, as its brightness is; gray far off."""
+    """Colours also where the image itself has no value: the nearest pixel's, as the brightness is; gray far off."""
     from scipy import ndimage
 
     data, bad = source.rows(0, source.height)

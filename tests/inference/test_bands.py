@@ -76,7 +76,7 @@ def test_other_skies_and_mixed_kinds_are_refused(tmp_path, gray_picture):
 
 
 def turned_frame(path, brightness, *, angle=0.0, scale=1.0, hole=None):
-    """A sky of nine smooth galaxies with these brightnesses, seen on turned pixels `scale` times as large; noise of 1."""
+    """A sky of nine smooth galaxies with these brightnesses, on turned pixels `scale` times as large; noise of 1."""
     size = int(150 / min(scale, 1.0))
     wcs = WCS(naxis=2)
     wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ['RA---TAN', 'DEC--TAN'], [10.0, 20.0], [size / 2, size / 2]
@@ -136,7 +136,7 @@ def test_one_bright_red_star_does_not_tint_the_rest(tmp_path):
 
 
 def test_holes_of_the_image_have_their_neighbours_colours(tmp_path):
-    """Where image and bands have no value nothing is left to guess: the neighbours' colour, or gray far off; where the bands alone have none, it is."""
+    """What image and bands lack is no guess: the neighbours' colour, gray far off; what the bands alone lack is one."""
     corner, inner = (slice(0, 5), slice(None)), (slice(74, 77), slice(74, 77))
     both = turned_frame(tmp_path / 'g.fits', np.full(9, 500.0), hole=corner)[0]
     red = turned_frame(tmp_path / 'r.fits', np.full(9, 900.0), hole=corner)[0]
