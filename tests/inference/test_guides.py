@@ -5,7 +5,7 @@ import pytest
 
 from astro_gan.guides import lightness_to_gray
 from astro_gan.inference import guesses
-from astro_gan.inference.guides import Guides, exactly, planes, shares
+from astro_gan.inference.guides import Guides, exactly, origins, planes, shares
 
 
 def window(array):
@@ -39,10 +39,10 @@ def test_shares_say_what_was_given_and_guessed():
     """Shares of the pixels: given, along a palette, guessed freely; they sum to 1."""
     known = np.full((10, 20, 2), np.nan, np.float32)
     known[:, :5] = 0
-    assert shares(Guides(size=(10, 20))) == {'given': 0, 'guided': 0, 'guessed': 1}
-    assert shares(Guides(size=(10, 20), known=known)) == {'given': 0.25, 'guided': 0, 'guessed': 0.75}
+    assert shares(origins(Guides(size=(10, 20)))) == {'given': 0, 'guided': 0, 'guessed': 1}
+    assert shares(origins(Guides(size=(10, 20), known=known))) == {'given': 0.25, 'guided': 0, 'guessed': 0.75}
     palette, hints = np.zeros((1, 3)), np.array([[19, 9, 1, 1], [0, 0, 1, 1]])
-    told = shares(Guides(size=(10, 20), known=known, palette=palette, hints=hints))
+    told = shares(origins(Guides(size=(10, 20), known=known, palette=palette, hints=hints)))
     assert told == {'given': 0.255, 'guided': 0.745, 'guessed': 0}
 
 
