@@ -142,8 +142,8 @@ def _kept(like: str | os.PathLike[str], factor: int, color: bool) -> dict[str, A
         profile = page.tags.valueof(_PROFILE)
         if isinstance(profile, bytes) and (page.photometric == PHOTOMETRIC.RGB) == color:
             kept['iccprofile'] = profile
-        x, y = (page.tags.valueof(name) for name in ('XResolution', 'YResolution'))
-        if x and y and all(x) and all(y):
-            kept['resolution'] = tuple((factor * pair[0], pair[1]) for pair in (x, y))
-            kept['resolutionunit'] = page.tags.valueof('ResolutionUnit', 2)
+        x, y, unit = tiff.densities(page) or (0, 0, 0)
+        pairs = [(factor * density).as_integer_ratio() for density in (x, y)]
+        if unit and max(map(max, pairs)) < 2**32:  # or there is no room for it
+            kept |= {'resolution': tuple(pairs), 'resolutionunit': unit}
         return kept
