@@ -14,7 +14,7 @@ from astropy.io import fits
 from tifffile import EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 
 from astro_gan.errors import UserError
-from astro_gan.files import atomic, tiff
+from astro_gan.files import atomic, memory, tiff
 from astro_gan.files.frame import Frame, check_pixels, display_note, within_display, without_fills
 from astro_gan.files.paths import open_file
 from astro_gan.files.refusals import explained
@@ -72,6 +72,8 @@ def _check(page: Any, maximum_pixels: int | None) -> bool:
     check_pixels(page.imagelength, page.imagewidth, maximum_pixels)
     if page.imagelength * page.imagewidth * page.samplesperpixel > MAXIMUM_VALUES:
         raise UserError(f'more than {MAXIMUM_VALUES / 1e6:.0f} million values of floating-point TIFF do not fit')
+    values = page.imagelength * page.imagewidth * page.samplesperpixel  # as they are, upright, and as float32
+    memory.require(values * (page.bitspersample / 4 + 8), 'a FITS file is read a part at a time')
     tiff.check_parts(page)
     return alpha
 
