@@ -24,9 +24,10 @@ COUNTERPART = 3.0  # sigma: what the input shows at a place from here on is a co
 # input, is the first of these at least, and the two the others (an output may have kept the input's noise or not) ...
 _ALONE, _HEIGHT, EXCESS = 3.2, 2.0, 1.5  # noise units
 # ... and if the output, made smaller again, shows that much more there than the input. A point as narrow and as high as
-# this has so little light that the input could not show it; there it is enough that it does not show much more.
+# this has so little light that the input could not show it; there it is enough that it does not show much more, unless
+# the input has nearly a counterpart: that is mostly a faint star, which the output may show as sharp as it can.
 _MISSING = 0.5  # sigma
-_POINT, _UNSEEN = 3.5, -1.0  # noise units, sigma
+_POINT, _UNSEEN, _NEARLY = 3.5, -1.0, 2.7  # noise units, sigma, sigma
 LOST = 5.0  # sigma over what is next to it: a source of the input that the output should show
 _NARROWEST = (2.0, 1.2)  # pixels of the output, of the input: FWHM of the narrowest source
 _STEP = 1.8  # widths lie in this ratio at most: between two of them a height comes out 20% low
@@ -164,7 +165,7 @@ def classify(found: np.ndarray, sigmas: np.ndarray, missing: np.ndarray) -> np.n
     """
     height, excess, width = found[:, 2:].T
     alone = (np.maximum(height, excess) >= _ALONE) & (height >= _HEIGHT) & (excess >= EXCESS) & (sigmas < COUNTERPART)
-    point = (width <= 1.1 * _NARROWEST[0]) & (height >= _POINT) & (missing >= _UNSEEN)
+    point = (width <= 1.1 * _NARROWEST[0]) & (height >= _POINT) & (missing >= _UNSEEN) & (sigmas < _NEARLY)
     alone &= point | (missing >= _MISSING)
     chosen = alone | (found[:, 2] >= CLAIM)
     rows = np.column_stack([found[:, :4], sigmas, alone])[chosen]

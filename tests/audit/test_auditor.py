@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from astro_gan.audit import auditor
+from astro_gan.audit import auditor, sources
 from astro_gan.audit.align import pair_of
 from astro_gan.audit.auditor import audit, without_counterpart
 from astro_gan.audit.files import audit_folder, colored, thumbnail, write_audit
@@ -96,6 +96,16 @@ def test_a_clean_output_leaves_the_noise():
     assert found.summary['without_counterpart'] == 0
     off = audit(pair_of(input, (fine + 1).astype(np.float32)))
     assert off.summary['chi_square'] == pytest.approx(1.25, abs=0.08)  # half the noise everywhere
+
+
+def test_a_faint_star_made_sharp_is_no_invention():
+    """A narrow point is one at 2.5 sigma, not at 2.8; nor a wide one that the output shows no higher than the input."""
+    heights = {'narrow': (4.5, 3.0, 2.0), 'wide': (4.5, 3.0, 5.0)}
+    rows = [(heights[kind], sigma, more) for kind in heights for sigma, more in ((2.5, -0.5), (2.8, -0.5), (2.8, 0.7))]
+    found = np.array([(40.0 * i, 40.0 * i, *row[0]) for i, row in enumerate(rows)])
+    table = sources.classify(found, *np.array([row[1:] for row in rows]).T)
+    alone = {int(row[0] / 40) for row in table if row[5]}
+    assert alone == {0, 2, 5}
 
 
 def test_bands_are_one(sky, honest, monkeypatch):
