@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from astro_gan import images
 from astro_gan.audit import sources
-from astro_gan.audit.align import LUMA, pair_of
+from astro_gan.audit.align import pair_of
 from astro_gan.audit.auditor import audit, without_counterpart
+from astro_gan.audit.planes import LUMA
 from astro_gan.files.pictures import read_picture
 from benchmarks.super_resolution import systems
 

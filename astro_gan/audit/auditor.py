@@ -16,7 +16,8 @@ import numpy as np
 from scipy import ndimage
 
 from astro_gan.audit import sources
-from astro_gan.audit.align import Pair, new_plane
+from astro_gan.audit.align import Pair
+from astro_gan.audit.planes import new_plane
 from astro_gan.audit.reobserve import between, columns, larger, row_of, smaller
 from astro_gan.errors import UserError
 from astro_gan.fidelity import match, saturated
