@@ -18,7 +18,8 @@ from torch.nn.utils.parametrizations import weight_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from astro_gan.models.backbones import IMAGENET_MEAN, IMAGENET_STD
-from astro_gan.models.layers import DIV2K_MEAN, sub_pixel_stages
+from astro_gan.models.enlarging import sub_pixel_stages
+from astro_gan.models.layers import DIV2K_MEAN
 from astro_gan.models.vgg import load_vgg
 from experiments.super_resolution import generator_fields
 
@@ -51,7 +52,7 @@ def channel_buffer(values: tuple[float, ...]) -> nn.Buffer:
 
 
 def back_project(output: Tensor, low_res: Tensor, factor: int) -> Tensor:
-    """As `astro_gan.models.layers.back_project`, but for the border."""
+    """As `astro_gan.models.enlarging.back_project`, but for the border."""
     smaller = F.interpolate(output, low_res.shape[2:], mode='bicubic', antialias=True)
     return output + bicubic(low_res - smaller, factor)
 

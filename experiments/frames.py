@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from astro_gan import losses, metrics, summary
 from astro_gan.models import make_generator
-from astro_gan.models.layers import bicubic_upsample
+from astro_gan.models.enlarging import bicubic_upsample
 from astro_gan.noise_units import CONDITIONS, to_network
 from astro_gan.simulation import fields
 from astro_gan.task import Batch, Stage, Task

@@ -10,8 +10,8 @@ from astro_gan.errors import UserError
 from astro_gan.logbook import read_rows
 from astro_gan.model import load_model
 from astro_gan.models import FrameWDSR
+from astro_gan.models.enlarging import bicubic_upsample
 from astro_gan.models.frame_wdsr import gaussian
-from astro_gan.models.layers import bicubic_upsample
 from astro_gan.noise_units import network_input, to_network
 from experiments import initial
 from tests import networks

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from astro_gan.inference.network import Network
-from astro_gan.models.layers import bicubic_upsample, edge_pad
+from astro_gan.models.enlarging import bicubic_upsample, edge_pad
 from astro_gan.noise_units import FWHM_SCALE, from_network, to_network
 
 _PER_SIGMA = math.sqrt(8 * math.log(2))

@@ -18,7 +18,7 @@ from astro_gan.images import downsample, resize_bicubic
 from astro_gan.inference.network import Network
 from astro_gan.inference.render import halo
 from astro_gan.model import Model
-from astro_gan.models.layers import back_project, back_projection_radius
+from astro_gan.models.enlarging import back_project, back_projection_radius
 
 FLIPS: tuple[tuple[int, ...], ...] = ((), (1,), (2,), (1, 2))  # axes
 _ROUNDS = 10  # of projection and clipping

@@ -29,7 +29,7 @@ from astro_gan.inference.provenance import NOTICE, SOFTWARE
 from astro_gan.inference.refine import turned
 from astro_gan.inference.render import render
 from astro_gan.model import Model, to_levels
-from astro_gan.models.layers import bicubic_upsample, edge_pad
+from astro_gan.models.enlarging import bicubic_upsample, edge_pad
 from astro_gan.noise_units import from_network, to_network
 
 FLOOR = 0.05 / 255  # added before logarithms: below a twentieth of a level nothing differs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 
-from astro_gan.models.layers import bicubic_upsample
+from astro_gan.models.enlarging import bicubic_upsample
 
 
 class Bicubic(nn.Module):

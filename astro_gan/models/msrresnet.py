@@ -9,7 +9,8 @@ import numpy as np
 
 from astro_gan.errors import UserError
 from astro_gan.models.conv import conv
-from astro_gan.models.layers import Conv, edge_pad, pixel_shuffle
+from astro_gan.models.enlarging import edge_pad, pixel_shuffle
+from astro_gan.models.layers import Conv
 
 _SLOPE = 0.1  # of its leaky ReLUs
 

@@ -6,20 +6,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from astro_gan.models.layers import (
-    KERNEL_INIT,
-    QUIET,
-    Conv,
-    PReLU,
+from astro_gan.models.enlarging import (
     back_project,
     back_projection_radius,
-    batch_norm,
     bicubic_upsample,
     pixel_shuffle,
-    scaled_init,
     sub_pixel_radius,
     sub_pixel_stages,
 )
+from astro_gan.models.layers import KERNEL_INIT, QUIET, Conv, PReLU, batch_norm, scaled_init
 
 
 class SRResNet(nn.Module):

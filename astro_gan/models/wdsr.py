@@ -9,17 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from astro_gan.errors import UserError
-from astro_gan.models.layers import (
-    DIV2K_MEAN,
-    QUIET,
-    WeightNormConv,
-    back_project,
-    back_projection_radius,
-    bicubic_kernel,
-    edge_pad,
-    per_channel,
-    pixel_shuffle,
-)
+from astro_gan.models.enlarging import back_project, back_projection_radius, bicubic_kernel, edge_pad, pixel_shuffle
+from astro_gan.models.layers import DIV2K_MEAN, QUIET, WeightNormConv, per_channel
 
 
 class WDSR(nn.Module):

@@ -15,7 +15,7 @@ from astro_gan.inference.choose import choose_model, interpolated
 from astro_gan.inference.refine import project, refined, turned
 from astro_gan.inference.render import ArraySource, render
 from astro_gan.model import load_model
-from astro_gan.models.layers import back_project
+from astro_gan.models.enlarging import back_project
 from tests.networks import pictures
 from tests.small_models import colorizer, enhancer, framer, saved, upscaler
 

@@ -7,7 +7,8 @@ import pytest
 
 from astro_gan import fidelity
 from astro_gan.models import make_generator
-from astro_gan.models.layers import WeightNormConv, bicubic_downsample, bicubic_upsample
+from astro_gan.models.enlarging import bicubic_downsample, bicubic_upsample
+from astro_gan.models.layers import WeightNormConv
 from tests.networks import apply, init
 
 NAMES = ('edsr', 'srresnet', 'wdsr')  # of super-resolution
