@@ -4,6 +4,8 @@ The network sees one plane in [0, 1] and predicts, by colour `space`,
 
     'rgb'   gray -> RGB `[N, H, W, 3]` in [0, 1]
     'lab'   L*/100 -> a*b*/110 `[N, H, W, 2]` in about [-1, 1]
+    'classes'  L*/100 -> logits `[N, H, W, CLASSES]` of bins of a*b* (`astro_gan.colour_classes`); the truth that they
+            are compared with, a*b*/110, is welcome wherever a prediction is
 
 Everything here is computed in float32, whatever the network's precision. Every function raises ValueError for an
 unknown space (the message lists the valid ones) and for arrays with another number of channels than said.
@@ -14,10 +16,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from astro_gan import colour_classes
 from astro_gan.color import fit_gamut, lab_to_rgb, lightness, lightness_to_gray, rgb_to_lab
 
 AB_SCALE = 110.0  # CIE units of a* and b* in one unit of prediction: no sRGB colour is further out
-CHANNELS = {'rgb': 3, 'lab': 2}  # of the prediction
+CHANNELS = {'rgb': 3, 'lab': 2, 'classes': colour_classes.CLASSES}  # of the prediction
 SMALLEST = 64  # pixels on a side: what the report's networks are made for
 
 
@@ -35,7 +38,17 @@ def _checked(images: jax.Array, channels: int | None, name: str, space: str) -> 
 def _lightness(input: jax.Array, space: str) -> jax.Array:
     """L* `[N, H, W, 1]` in [0, 100] of the network's input."""
     input = _checked(input, 1, 'input', space)
-    return 100.0 * input if space == 'lab' else lightness(input)
+    return lightness(input) if space == 'rgb' else 100.0 * input
+
+
+def _colours(prediction: jax.Array, space: str) -> jax.Array:
+    """A prediction as RGB, or as a*b* in CIE units."""
+    if space == 'classes' and prediction.shape[-1] == CHANNELS['lab']:
+        space = 'lab'
+    prediction = _checked(prediction, None, 'prediction', space)
+    if space == 'classes':
+        return colour_classes.decode(prediction)
+    return AB_SCALE * prediction if space == 'lab' else prediction
 
 
 def network_input(gray: jax.Array, space: str) -> jax.Array:
@@ -44,23 +57,22 @@ def network_input(gray: jax.Array, space: str) -> jax.Array:
     A gray value is not a lightness: 0.5 has L*/100 = 0.534.
     """
     gray = _checked(gray, 1, 'gray picture', space)
-    return lightness(gray) / 100.0 if space == 'lab' else gray
+    return gray if space == 'rgb' else lightness(gray) / 100.0
 
 
 def compose(input: jax.Array, prediction: jax.Array, space: str) -> jax.Array:
     """RGB `[N, H, W, 3]` of a prediction, differentiable and not clipped: what a loss or a discriminator sees."""
-    prediction = _checked(prediction, None, 'prediction', space)
+    colours = _colours(prediction, space)
     if space == 'rgb':
-        return prediction
-    lab = jnp.concatenate([_lightness(input, space), AB_SCALE * prediction], axis=-1)
-    return lab_to_rgb(lab, clip=False)
+        return colours
+    return lab_to_rgb(jnp.concatenate([_lightness(input, space), colours], axis=-1), clip=False)
 
 
 def chromaticity(input: jax.Array, prediction: jax.Array, space: str) -> jax.Array:
     """a*b* `[N, H, W, 2]` of a prediction in CIE units, differentiable and not clipped."""
     del input  # the predicted colour's own a*b*, also where its lightness is not the input's
-    prediction = _checked(prediction, None, 'prediction', space)
-    return AB_SCALE * prediction if space == 'lab' else rgb_to_lab(prediction)[..., 1:]
+    colours = _colours(prediction, space)
+    return rgb_to_lab(colours)[..., 1:] if space == 'rgb' else colours
 
 
 def to_rgb(input: jax.Array, prediction: jax.Array, space: str) -> jax.Array:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from astro_gan import colour_classes
 from astro_gan.noise_units import SCALE, SOFTENING, from_network, to_network
 
 
@@ -59,6 +60,26 @@ def chroma(prediction: jax.Array, target: jax.Array, *, boost: float, scale: flo
         raise ValueError(f'chroma: needs a*b* [n, H, W, 2] twice, not {prediction.shape} and {target.shape}')
     weights = 1.0 + boost * jnp.exp(-jnp.linalg.norm(target, axis=-1, keepdims=True) / scale)
     return (weights / weights.mean((1, 2, 3), keepdims=True) * jnp.abs(prediction - target)).mean()
+
+
+def class_entropy(prediction: jax.Array, target: jax.Array, *, weights: jax.Array) -> jax.Array:
+    """Cross entropy of classes of colour, each pixel weighted by its true class (Zhang et al. 2016, equations 2 and 3).
+
+    Args:
+        prediction: logits `[n, H, W, CLASSES]`.
+        target: a*b* `[n, H, W, 2]` in CIE units; each is shared among its nearest bins.
+        weights: `[CLASSES]`, `colour_classes.weights_of`.
+
+    Raises:
+        ValueError: the shapes do not go together.
+    """
+    if prediction.shape != (*target.shape[:-1], colour_classes.CLASSES) or target.shape[-1] != 2:
+        raise ValueError(
+            f'class_entropy: needs classes and a*b* of the same pixels, not {prediction.shape}, {target.shape}'
+        )
+    numbers, shares = colour_classes.encode(target)
+    likely = jnp.take_along_axis(jax.nn.log_softmax(prediction, axis=-1), numbers, axis=-1)
+    return -(jnp.asarray(weights)[numbers[..., 0]] * (shares * likely).sum(-1)).mean()
 
 
 def colourfulness(prediction: jax.Array, target: jax.Array) -> jax.Array:

@@ -154,7 +154,9 @@ def _stage() -> ConfigDict:
     stage.decay_rate = 0.5  # `step`: factor of a reduction
     stage.beta1 = 0.9  # Adam
     stage.beta2 = 0.999
-    stage.pixel_loss = 'l1'  # l1, mse or charbonnier; of frames also noise_units
+    # l1, mse or charbonnier; of frames also noise_units. With generator.space 'classes' it is a cross entropy in which
+    # rare colours count more (losses.class_entropy), about 5 at first: pixel_weight 1 suits the adversarial stage.
+    stage.pixel_loss = 'l1'
     stage.pixel_weight = 1.0
     stage.feature_weight = 0.0  # of the perceptual loss
     stage.best_metric = 'l1'  # names the best checkpoint; any of astro_gan.task's HIGHER_IS_BETTER, LOWER_IS_BETTER

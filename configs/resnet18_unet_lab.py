@@ -27,7 +27,7 @@ def get_config(variant: str = 'default') -> ConfigDict:
     config.name = 'resnet18_unet_lab'
 
     config.generator.name = 'resnet18_unet'
-    config.generator.space = 'lab'  # rgb: gray in, RGB out; lab: L* in, a*b* out
+    config.generator.space = 'lab'  # rgb: gray in, RGB out; lab: L* in, a*b* out; classes: bins of a*b* (see common)
     config.generator.features = 32  # channels of the decoder's last layers
     config.generator.stages = 3  # of the encoder, the last ones clipped; ResNet-18 has 4
     config.generator.dropout = 0.0

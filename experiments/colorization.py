@@ -8,11 +8,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import safetensors.numpy
 from ml_collections import ConfigDict
 
-from astro_gan import color, colorization, images, losses, metrics, summary
+from astro_gan import color, colorization, colour_classes, images, losses, metrics, summary
 from astro_gan.errors import UserError
 from astro_gan.models import load_lpips, load_resnet, make_generator
+from astro_gan.models.backbones import WEIGHTS
 from astro_gan.task import Batch, Stage, Task
 from astro_gan.train import AXIS
 from experiments import parts
@@ -99,7 +101,15 @@ def make_stage(config: ConfigDict, task: Task, name: str) -> Stage:
         name,
         picture=lambda batch, x: colorization.compose(batch['input'], x, space),
         extra={'chroma': chroma} if weight else {},
+        pixel=_class_entropy() if space == 'classes' else None,
     )
+
+
+def _class_entropy() -> Any:
+    """`losses.class_entropy`, in which colours count by how rare they are among press images."""
+    shares = safetensors.numpy.load_file(WEIGHTS / 'colour_classes.safetensors')['shares']
+    weights = jnp.asarray(colour_classes.weights_of(shares))
+    return lambda prediction, target: losses.class_entropy(prediction, colorization.AB_SCALE * target, weights=weights)
 
 
 def _discriminator_input(gray: jax.Array, output: jax.Array, *, space: str) -> jax.Array:

@@ -156,6 +156,7 @@ def make_stage(
     *,
     picture: Callable[[Any, jax.Array], jax.Array],
     extra: Mapping[str, Callable[[jax.Array, Any], jax.Array]],
+    pixel: Callable[[jax.Array, jax.Array], jax.Array] | None = None,
 ) -> Stage:
     """The record of the stage 'supervised' or 'adversarial'.
 
@@ -164,6 +165,7 @@ def make_stage(
         name: of the stage.
         picture: `(batch, prediction or target) -> RGB [N, H, W, 3]`, what the content loss looks at.
         extra: further losses of the task, weighted already: `{name: (prediction, batch) -> scalar}`.
+        pixel: `(prediction, target) -> scalar` in place of the config's `pixel_loss`.
     """
     stage, adversarial = config[name], name == 'adversarial'
     critic_steps = stage.critic_steps if adversarial else 1
@@ -177,7 +179,7 @@ def make_stage(
         ema_decay=stage.ema_decay,
         generator_tx=transformation(stage, name, peak=stage.learning_rate, clip=config.gradient_clip),
         discriminator_tx=transformation(stage, name, peak=rate, clip=config.gradient_clip),
-        generator_loss=_generator_loss(config, name, picture=picture, extra=extra),
+        generator_loss=_generator_loss(config, name, picture=picture, extra=extra, pixel=pixel),
         discriminator_loss=_discriminator_loss(config, name),
         gradient_penalty=stage.gradient_penalty if adversarial else 0.0,
         critic_steps=critic_steps,
@@ -224,10 +226,11 @@ def _generator_loss(
     *,
     picture: Callable[[Any, jax.Array], jax.Array],
     extra: Mapping[str, Callable[[jax.Array, Any], jax.Array]],
+    pixel: Callable[[jax.Array, jax.Array], jax.Array] | None,
 ) -> Any:
     """`(prediction, batch, real_logits, fake_logits) -> (loss, terms)` with the stage's weights; see `make_stage`."""
     stage, content = config[name], config.content
-    pixel = select(losses.PIXEL, stage.pixel_loss, f'{name}.pixel_loss')
+    pixel = pixel or select(losses.PIXEL, stage.pixel_loss, f'{name}.pixel_loss')
     dtype = PRECISIONS[config.precision]
 
     def loss_fn(prediction: jax.Array, batch: Any, real_logits: Any, fake_logits: Any) -> Any:

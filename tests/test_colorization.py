@@ -15,6 +15,7 @@ TRUTH[0, 0, :8] = np.array(np.meshgrid([0, 1], [0, 1], [0, 1])).T.reshape(8, 3) 
 GRAY = np.sqrt(RANDOM.random((2, 16, 16, 1))).astype(np.float32)
 GRAY[0, 0, :4, 0] = [0, 1, 1 / 255, 254 / 255]
 both_spaces = pytest.mark.parametrize('space', ['rgb', 'lab'])
+all_spaces = pytest.mark.parametrize('space', ['rgb', 'lab', 'classes'])
 
 
 @functools.lru_cache
@@ -26,7 +27,7 @@ def lab_of(rgb):
     return reference.rgb2lab(np.asarray(rgb, np.float64))
 
 
-@both_spaces
+@all_spaces
 @pytest.mark.parametrize('size', [0.3, 3.0, 1e4])
 def test_lightness_is_the_inputs(space, size):
     """Any prediction, from plausible to absurd, gives a picture in [0, 1] with exactly the input's L*."""
@@ -41,7 +42,7 @@ def test_lightness_is_the_inputs(space, size):
     assert np.hypot(*lab_of(rgb)[..., 1:].T).mean() > 5
 
 
-@both_spaces
+@all_spaces
 def test_the_true_prediction_gives_the_truth_back(space):
     """A perfect network scores perfectly: its picture is the truth, its chromaticity the truth's a*b*."""
     lab = lab_of(TRUTH).astype(np.float32)
@@ -76,7 +77,7 @@ def test_unknown_spaces_and_wrong_channels_are_refused():
         lambda: colorization.to_rgb(GRAY, TRUTH, 'hsv'),
         lambda: colorization.gray_picture(GRAY, 'hsv'),
     ):
-        with pytest.raises(ValueError, match=r"colour space 'hsv' is unknown; valid are rgb, lab"):
+        with pytest.raises(ValueError, match=r"colour space 'hsv' is unknown; valid are rgb, lab, classes"):
             call()
     with pytest.raises(ValueError, match=r'in lab: the prediction has shape \[N, H, W, 2\], not \(2, 16, 16, 3\)'):
         colorization.to_rgb(GRAY, TRUTH, 'lab')

@@ -9,6 +9,8 @@ from PIL import Image
 from skimage import color
 
 import astro_gan
+from astro_gan.export import write_model
+from astro_gan.export_forms import TOLERANCE
 from astro_gan.state import create_state, state_shape
 from astro_gan.tables import read_rows
 from astro_gan.train import make_train_step, replicate
@@ -207,3 +209,23 @@ def test_the_discriminator_sees_input_and_output(name, channels):
     assert seen.shape == (1, 64, 64, channels)
     assert np.abs(seen - task.discriminator_input(other, output)).max() > 0.5
     assert np.abs(seen - task.discriminator_input(gray, 2 * output)).max() > 0.05
+
+
+def test_classes_are_trained_exported_and_applied(tmp_path, hubble):
+    """space = 'classes' is all that it takes: both stages, the table, an export that keeps L*, and its ONNX graph."""
+    pytest.importorskip('onnxruntime', reason="needs the extra 'onnx'")
+    config = resnet18_unet_lab.get_config('smoke')
+    one = {f'{stage}.{key}': 1 for stage in ('supervised', 'adversarial') for key in ('steps', 'eval_every')}
+    config.update_from_flattened_dict(one | {'generator.space': 'classes', 'generator.stages': 1})
+    run.train(config, str(tmp_path / 'run'))
+    rows = read_rows(tmp_path / 'run' / 'evaluations.csv')
+    assert [row['stage'] for row in rows] == ['supervised', 'adversarial']
+    assert 0.1 < rows[0]['generator/pixel'] < 20  # of nats, times rebalancing weights
+    run.export(config, str(tmp_path / 'run'))
+    directory = tmp_path / 'run' / 'export' / 'adversarial'
+    model = astro_gan.load_model(directory)
+    gray = np.asarray(Image.fromarray(hubble[:97, :65]).convert('L'))[None, ..., None] / np.float32(255)
+    before = color.rgb2lab(np.repeat(gray, 3, axis=-1))[..., 0]
+    live = np.asarray(jax.jit(model.forward)(model.variables, gray))
+    assert np.abs(color.rgb2lab(live)[..., 0] - before).max() < 0.1
+    assert write_model(model, tmp_path / 'onnx', form='onnx')[1] < TOLERANCE  # it runs what it wrote

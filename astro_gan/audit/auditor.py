@@ -45,6 +45,8 @@ class Audit:
             KINDS), 'snr_in_input', 'flux_before', 'flux_after' (in a circle of one FWHM, over what is around it, in the
             input's unit), 'height' (of the output's peak, noise units; 0 of those lost).
         summary: numbers, as JSON has them.
+        origin: where the colours of the input's pixels come from, in the output's order of rows: numbers of
+            `inference.guides.ORIGINS`, uint8 `[h, w]`; None where that is not known.
     """
 
     pair: Pair
@@ -52,6 +54,7 @@ class Audit:
     detail: np.ndarray
     sources: dict[str, np.ndarray]
     summary: dict[str, Any]
+    origin: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from astro_gan.audit.align import open_pair
 from astro_gan.audit.auditor import Audit, audit
@@ -23,6 +26,7 @@ def check(
     *,
     stretch: Stretch | None,
     lightness: bool,
+    origin: np.ndarray | None,
     log: Callable[[str], None],
     audited: Callable[[Audit], Any],
 ) -> dict[str, Any]:
@@ -35,6 +39,7 @@ def check(
         settings: how the input was read.
         stretch: of a frame that becomes a picture.
         lightness: colours were added: what counts is the lightness.
+        origin: where the colours come from, as in `Audit`; None where nothing was known of them.
         log: is told the line.
         audited: is given the audit.
 
@@ -51,7 +56,7 @@ def check(
             stretch=stretch,
             lightness=lightness or None,
         )
-        found = audit(pair, noise=settings.noise, fwhm=settings.fwhm)
+        found = dataclasses.replace(audit(pair, noise=settings.noise, fwhm=settings.fwhm), origin=origin)
     except UserError as error:
         log(f'{printable(target)}: not checked: {str(error).replace(str(written), str(target))}')
         return {}

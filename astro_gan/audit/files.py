@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 from PIL import Image
+from scipy import ndimage
 
+from astro_gan.audit.align import Plane
 from astro_gan.audit.auditor import Audit
 from astro_gan.errors import UserError
 from astro_gan.files import atomic
@@ -22,11 +24,14 @@ from astro_gan.files.picture_writer import write_picture
 from astro_gan.inference.provenance import NOTICE, SOFTWARE
 
 MAPS = ('residual', 'detail')
+ORIGIN = 'colours.png'  # a map of where they come from, for results of colorizers that were told something
 LIMIT = 5.0  # noise units: the colours of a map end there
 _ROWS = 512
 # Blue below zero, red above, dark at zero: from one end to the other.
 _COLORS = np.array([(120, 200, 255), (35, 90, 200), (14, 14, 18), (200, 60, 25), (255, 205, 110)], np.float64)
 MISSING = (64, 64, 64)
+ORIGIN_COLORS = np.array([(64, 64, 64), (230, 159, 0), (86, 180, 233)], np.uint8)  # of guessed, guided, given
+_DOT = 5  # pixels on a side of a hint
 
 
 def audit_folder(target: Path) -> Path:
@@ -53,6 +58,9 @@ def write_audit(
     with atomic.replacing_folder(folder) as part:
         for name in MAPS:
             _write_map(part, name, found)
+        if found.origin is not None:
+            shown = origin_picture(found.origin)[:: -1 if bottom_first(found.pair.after) else 1]
+            Image.fromarray(shown).save(part / ORIGIN)
         with open(part / 'sources.csv', 'w', newline='') as file:
             writer = csv.writer(file, lineterminator='\n')
             writer.writerow(found.sources)
@@ -68,7 +76,7 @@ def check_free(folder: Path, overwrite: bool) -> None:
     if not folder.is_dir():
         raise UserError(f'{printable(folder)}: is a file; the audit is a folder')
     names = {path.name for path in folder.iterdir()}
-    known = {'sources.csv', 'summary.json', *(f'{name}.{kind}' for name in MAPS for kind in ('fits', 'png'))}
+    known = {ORIGIN, 'sources.csv', 'summary.json', *(f'{name}.{kind}' for name in MAPS for kind in ('fits', 'png'))}
     if not overwrite:
         raise UserError(f'{printable(folder)}: exists already; --overwrite replaces it')
     if not names <= known:
@@ -132,6 +140,17 @@ def _header(found: Audit, name: str, shape: tuple[int, ...]) -> fits.Header:
     }
     header.add_history(f'{SOFTWARE}: {words[name]}')
     return header
+
+
+def origin_picture(origin: np.ndarray) -> np.ndarray:
+    """`Audit.origin` in colours, uint8 `[h, w, 3]`: gray guessed, orange guided, blue given; hints are drawn larger."""
+    given = origin == len(ORIGIN_COLORS) - 1
+    return ORIGIN_COLORS[np.where(ndimage.maximum_filter(given, _DOT), np.uint8(len(ORIGIN_COLORS) - 1), origin)]
+
+
+def bottom_first(plane: Plane) -> bool:
+    """Whether the first row is the bottom of the picture."""
+    return plane.header is not None and str(plane.header.get('ROWORDER', '')).strip().upper() != 'TOP-DOWN'
 
 
 def thumbnail(values: np.ndarray, size: int, method: Any = Image.Resampling.BOX) -> np.ndarray:

@@ -58,6 +58,8 @@ def section(found: Audit, *, input: str, output: str, made: dict[str, Any] | Non
         facts['SHA-256 of the input'] = str(made['input'].get('sha256', ''))
     if made and made.get('settings'):
         facts['Settings'] = json.dumps(made['settings'])
+    if made and made.get('colours'):
+        facts['Colours'] = ', '.join(f'{100 * share:.3g}% {name}' for name, share in made['colours'].items())
     facts |= {'Audited by': provenance.SOFTWARE}
     return {
         'title': printable(Path(output).name),

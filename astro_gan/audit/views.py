@@ -12,7 +12,7 @@ from PIL import Image
 
 from astro_gan.audit.align import Plane
 from astro_gan.audit.auditor import Audit, without_counterpart
-from astro_gan.audit.files import LIMIT, colored, thumbnail
+from astro_gan.audit.files import LIMIT, bottom_first, colored, origin_picture, thumbnail
 from astro_gan.audit.reobserve import columns, row_of
 
 PICTURE, MAP = 1400, 900  # pixels on a side at most
@@ -26,7 +26,7 @@ def views(found: Audit) -> dict[str, Any]:
     pair = found.pair
     height, width = pair.input.shape
     first, last, (left, right) = row_of(pair, 0), row_of(pair, height), columns(pair)
-    flip = _bottom_first(pair.after)
+    flip = bottom_first(pair.after)
     after = _picture(pair.after, first, last - first, left, right)
     before = _picture(pair.before, pair.corner[0], height, pair.corner[1], pair.corner[1] + width)
     size = (after.shape[1], after.shape[0])
@@ -61,6 +61,7 @@ def views(found: Audit) -> dict[str, Any]:
                 _png(_map(found.detail[first:last, left:right])[turned]),
             ),
         ],
+        'origin': None if found.origin is None else _png(origin_picture(thumbnail(found.origin, MAP))[turned]),
         'limit': LIMIT,
         'histogram': histogram(found.residual),
         'crops': [_crop(found, int(i), turned) for i in rank[:CROPS] if lonely[i]],
@@ -70,11 +71,6 @@ def views(found: Audit) -> dict[str, Any]:
         ],
         'unlisted': max(0, len(rank) - LISTED),
     }
-
-
-def _bottom_first(plane: Plane) -> bool:
-    """Whether the first row is the bottom of the picture."""
-    return plane.header is not None and str(plane.header.get('ROWORDER', '')).strip().upper() != 'TOP-DOWN'
 
 
 def _map(values: np.ndarray) -> np.ndarray:

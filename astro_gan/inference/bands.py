@@ -13,11 +13,12 @@ from astro_gan.files.kinds import kind_of
 from astro_gan.files.paths import open_file, printable
 from astro_gan.guides import at_lightness, lightness_of, two_bands
 
+_NEAR = 3.0  # pixels over which a missing pixel has its neighbour's colour
 _BRIGHT = 5.0  # times the noise: pixels that the bands are balanced by
 
 
 def read_bands(paths: Sequence[str], source: Any) -> np.ndarray:
-    """a*b* `[H, W, 2]` of the image's pixels, NaN where a band has no value.
+    """a*b* `[H, W, 2]` of the image's pixels, NaN where a band has no value and the image has one.
 
     Of gray pictures, red and blue or red, green and blue as displayed. Of frames, Lupton et al.'s composite
     (`stretch.lupton`), each band's sky taken off and its bright pixels balanced with the others'; of two the green is
@@ -46,7 +47,21 @@ def read_bands(paths: Sequence[str], source: Any) -> np.ndarray:
     if kinds != {True} or not hasattr(source, 'frame'):
         raise UserError('--color-from: frames go with a frame, gray pictures with a picture; not mixed')
     frames = [_read_frame(path, source) for path in paths]
-    return composite(frames, lightness)
+    return _filled(composite(frames, lightness), source)
+
+
+def _filled(ab: np.ndarray, source: Any) -> np.ndarray:
+    """Colours also where the image itself has no value: the nearest pixel's, as the brightness is; gray far off."""
+    from scipy import ndimage
+
+    data, bad = source.rows(0, source.height)
+    unknown = np.isnan(ab).any(-1)
+    holes = unknown & (bad | ~np.isfinite(data).all(0))
+    if not holes.any() or unknown.all():
+        return ab
+    distance, nearest = ndimage.distance_transform_edt(unknown, return_indices=True)
+    filled = np.where((distance <= _NEAR)[..., None], ab[tuple(nearest)], 0.0)
+    return np.where(holes[..., None], filled, ab)
 
 
 def composite(bands: list[np.ndarray], lightness: np.ndarray) -> np.ndarray:
@@ -59,20 +74,28 @@ def composite(bands: list[np.ndarray], lightness: np.ndarray) -> np.ndarray:
 
 
 def balanced(bands: list[np.ndarray]) -> list[np.ndarray]:
-    """Bands `[H, W]` less their skies, their bright pixels as bright as each other's; NaN where one has no value."""
+    """Bands `[H, W]` less their skies, whose ratios are 1 in most bright pixels; NaN where one has no value.
+
+    A mean over the middle half of the pixels' ratios. In sums the brightest stars decide, which are saturated, or red.
+    """
+    from scipy.stats import trim_mean
+
     from astro_gan.files.stretch import sky, valid_sample
 
     good = np.logical_and.reduce([np.isfinite(band) for band in bands])
-    flat = []
+    flat, noises, seen = [], [], good
     for band in bands:
         background, noise = sky(valid_sample(band, ~good))
-        values = np.where(good, band - background, 0.0)
-        flat.append((values, good & (values > _BRIGHT * noise)))
-    # Balanced where all bands see something; where none does, as they are.
-    bright = np.logical_and.reduce([own for _, own in flat])
-    chosen = bright if bright.sum() >= 10 else good
-    totals = [max(float(values[chosen].sum()), 1e-30) for values, _ in flat]
-    return [np.where(good, values / total, np.nan) for (values, _), total in zip(flat, totals, strict=True)]
+        flat.append(np.where(good, band - background, 0.0))
+        noises.append(noise)
+        seen = seen & (flat[-1] > _BRIGHT * noise)
+    # Where there is nothing to be seen the noise is.
+    scales = (
+        [np.exp(trim_mean(np.log(values[seen] / flat[0][seen]), 0.25)) for values in flat]
+        if seen.sum() >= 10
+        else noises
+    )
+    return [np.where(good, values / scale, np.nan) for values, scale in zip(flat, scales, strict=True)]
 
 
 def _read_gray(path: str, source: Any) -> np.ndarray:

@@ -24,7 +24,7 @@ from astro_gan.files.paths import open_file, printable
 from astro_gan.files.tiff import is_float_tiff
 from astro_gan.inference import outputs, provenance, refine, tiling, trust
 from astro_gan.inference.guide_options import read_guides
-from astro_gan.inference.guides import Guides, paler_hints, shares
+from astro_gan.inference.guides import Guides, origins, paler_hints, shares
 from astro_gan.inference.jobs import Job
 from astro_gan.inference.render import TILES
 from astro_gan.inference.settings import Settings
@@ -220,8 +220,9 @@ def apply_file(
     megapixels = model.factor**2 * opened.height * opened.width / 1e6
     start(source, megapixels)
     guides = _read_guides(model, opened, settings, log)
-    if guides is not None:
-        more['colours'] = shares(guides)
+    origin = None if guides is None else origins(guides)
+    if origin is not None:
+        more['colours'] = shares(origin)
     made = provenance.describe(model, source, settings.deciding(), notes=notes, **more)
     if target.is_dir():
         raise UserError(f'{printable(target)}: is a folder, and the output would have its name')
@@ -239,6 +240,7 @@ def apply_file(
             settings,
             stretch=stretch if becomes != 'fits' else None,
             lightness=model.networks[0].colorizes,
+            origin=origin if guides is not None and guides.given else None,
             log=log,
             audited=lambda found: audited(source, target, found, made),
         )

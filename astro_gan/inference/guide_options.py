@@ -160,8 +160,9 @@ def _read_hints(path: str, size: tuple[int, int]) -> list[tuple[float, float, np
     except UnicodeDecodeError:
         raise UserError(f'{where}: neither a CSV file nor a PNG') from None
     rows = []
-    for number, row in enumerate(csv.reader(lines), start=1):
-        if not row or (number == 1 and not row[0].strip().isdecimal()):
+    comma = max(',;\t', key=''.join(lines).count)  # spreadsheets write others where 1,5 is a number
+    for number, row in enumerate(csv.reader(lines, delimiter=comma), start=1):
+        if not ''.join(row).strip() or (number == 1 and not any(map(str.isdigit, ''.join(row)))):
             continue  # a header
         if len(row) != 3 or not (row[0].strip().isdecimal() and row[1].strip().isdecimal()):
             raise UserError(f'{where}, line {number}: write X,Y,#rrggbb, in pixels from the upper left, from 0')

@@ -11,6 +11,7 @@ import numpy as np
 from astro_gan.color import fit_gamut
 from astro_gan.guides import first_guess, lightness_of, resized
 
+ORIGINS = ('guessed', 'guided', 'given')  # of colours
 _LIGHTER = 0.1  # of the gray value: over that, as over `reach` pixels, a correction at a hint falls to 1/e
 _FAR = 7.0  # reaches: farther off a correction is below a thousandth
 Window = Callable[[int, int, int, int], np.ndarray]  # top, left, height, width -> [height, width, C]
@@ -49,15 +50,21 @@ class Guides:
         return self.known is not None and bool(np.isfinite(self.known).all())
 
 
-def shares(guides: Guides) -> dict[str, float]:
-    """Shares of the pixels whose colours are given, follow a palette or a picture, and are guessed."""
-    given = np.zeros(guides.size, bool) if guides.known is None else np.isfinite(guides.known).all(-1)
-    if guides.hints is not None:
-        given[guides.hints[:, 1].astype(int), guides.hints[:, 0].astype(int)] = True
-    share = float(given.mean())
+def origins(guides: Guides) -> np.ndarray:
+    """Where each pixel's colour comes from, uint8 `[H, W]`: numbers of ORIGINS."""
     follows = any(x is not None for x in (guides.colours, guides.palette, guides.picture))
-    named = {'given': share, 'guided': (1.0 - share) * follows, 'guessed': (1.0 - share) * (not follows)}
-    return {name: float(f'{value:.6g}') for name, value in named.items()}
+    made = np.full(guides.size, ORIGINS.index('guided' if follows else 'guessed'), np.uint8)
+    if guides.known is not None:
+        made[np.isfinite(guides.known).all(-1)] = ORIGINS.index('given')
+    if guides.hints is not None:
+        made[guides.hints[:, 1].astype(int), guides.hints[:, 0].astype(int)] = ORIGINS.index('given')
+    return made
+
+
+def shares(origin: np.ndarray) -> dict[str, float]:
+    """Shares of the pixels whose colours are given, follow a palette or a picture, and are guessed."""
+    counts = np.bincount(origin.ravel(), minlength=len(ORIGINS)) / origin.size
+    return {name: float(f'{counts[ORIGINS.index(name)]:.6g}') for name in reversed(ORIGINS)}
 
 
 def paler_hints(guides: Guides, read_gray: Window) -> int:

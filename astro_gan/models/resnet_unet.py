@@ -14,7 +14,7 @@ from astro_gan.models.unet import check_input, pad_to_multiple
 
 
 class ResNetUNet(nn.Module):
-    """`[N, H, W, 1]` in [0, 1] -> colours `[N, H, W, 3 or 2]` float32, any size from 64 x 64.
+    """`[N, H, W, 1]` in [0, 1] -> colours `[N, H, W, CHANNELS[space]]` float32, any size from 64 x 64.
 
     The encoder, 'encoder' in the parameters, sees the input as three equal channels, ImageNet-normalised; `load_resnet`
     has its weights, `insert_backbone` puts them in. Each step up is nearest neighbour upsampling and a 3x3 convolution,
@@ -23,7 +23,7 @@ class ResNetUNet(nn.Module):
     Fields:
       space: 'lab', L* / 100 in and (a*, b*) / 110 in [-1, 1] out; or 'rgb', gray in and RGB out: the gray plus a
         difference in [-1, 1], so nominally in [0, 1] and not clipped. Either way the fresh network paints almost gray:
-        its last convolution starts turned down.
+        its last convolution starts turned down. Or 'classes', L* / 100 in and logits of `colour_classes` out.
       stages: how many of the encoder's four stages to keep.
       features: width of the decoder at half resolution; half of it at full resolution, double after each further
         halving. With 32 the decoder's work is about the encoder's.
@@ -65,8 +65,10 @@ class ResNetUNet(nn.Module):
             y = jnp.concatenate([y, maps.pop()], axis=-1)
             y = self._norm_relu(Conv(features, name=f'join{level}', **options)(y), f'join{level}_norm', train)
             y = nn.Dropout(self.dropout if index < 3 else 0.0, deterministic=not train)(y)
-        y = Conv(CHANNELS[self.space], kernel_init=scaled_init(QUIET), name='tail')(y)
-        y = jnp.tanh(y)[:, :height, :width]
+        y = Conv(CHANNELS[self.space], kernel_init=scaled_init(QUIET), name='tail')(y)[:, :height, :width]
+        if self.space == 'classes':
+            return y
+        y = jnp.tanh(y)
         return x + y if self.space == 'rgb' else y
 
     def _norm_relu(self, x: jax.Array, name: str, train: bool) -> jax.Array:

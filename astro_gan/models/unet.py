@@ -14,14 +14,15 @@ PIX2PIX_INIT = nn.initializers.normal(0.02)  # 1611.07004, section 6.2
 
 
 class UNet(nn.Module):
-    """`[N, H, W, 1]` in [0, 1] -> colours `[N, H, W, 3 or 2]` float32, any size from 64 x 64.
+    """`[N, H, W, 1]` in [0, 1] -> colours `[N, H, W, CHANNELS[space]]` float32, any size from 64 x 64.
 
     4x4 convolutions with stride 2 and LeakyReLU 0.2 on the way down, then ReLU and as many steps up, each joined by the
     map of its size (section 6.1.1). A step up is nearest neighbour upsampling and a 3x3 convolution, which makes no
     checkerboards; the paper's is a transposed convolution. Inside, pixels are in [-1, 1].
 
     Fields:
-      space: 'rgb', gray in and RGB in [0, 1] out; or 'lab', L* / 100 in and (a*, b*) / 110 in [-1, 1] out.
+      space: 'rgb', gray in and RGB in [0, 1] out; 'lab', L* / 100 in and (a*, b*) / 110 in [-1, 1] out; or
+        'classes', L* / 100 in and logits of `colour_classes` out.
       features: width at half resolution; it doubles with each halving, up to 8 `features`.
       depth: number of halvings. Other sizes than multiples of 2^depth are padded by repeating the last row and
         column, and cropped again. The paper has 8, for 256 px; 6 bring 64 px to a single one.
@@ -77,8 +78,10 @@ class UNet(nn.Module):
             y = self._norm(f'up{level + 1}_norm', train)(up(nn.relu(y)))
             y = nn.Dropout(self.dropout if index < 3 else 0.0, deterministic=not train)(y)
             y = jnp.concatenate([y, maps.pop()], axis=-1)
-        y = UpConv(CHANNELS[self.space], kernel_init=PIX2PIX_INIT, name='up0')(nn.relu(y))
-        y = jnp.tanh(y)[:, :height, :width]
+        y = UpConv(CHANNELS[self.space], kernel_init=PIX2PIX_INIT, name='up0')(nn.relu(y))[:, :height, :width]
+        if self.space == 'classes':
+            return y
+        y = jnp.tanh(y)
         return (y + 1) / 2 if self.space == 'rgb' else y
 
     def _width(self, level: int) -> int:

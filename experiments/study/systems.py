@@ -61,6 +61,12 @@ SYSTEMS: Mapping[str, tuple[System, ...]] = {
             ('ResNet-18 L*a*b* fine-tuned', 'ResNet-18 L*a*b* fine-tuned GAN'),
             start='resnet18_unet_lab_natural',
         ),
+        System(
+            'resnet18_unet_classes',
+            'resnet18_unet_lab',
+            ('ResNet-18 classes', 'ResNet-18 classes GAN'),
+            settings={'generator.space': 'classes', 'adversarial.pixel_weight': 1.0},
+        ),
     ),
     'super_resolution': (
         System(

@@ -46,6 +46,23 @@ def test_hints_from_the_command_line_a_table_and_a_picture(tmp_path):
     assert sorted(tuple(row[:2]) for row in hints) == [(22, 12), (60, 40)]
 
 
+@pytest.mark.parametrize(
+    'text',
+    [
+        '\ufeffx,y,colour\r\n3,4,#ff8800\r\n60,50,#0088ff\r\n',
+        'X;Y;Farbe\n3;4;#FF8800\n\n60;50;#0088FF\n',
+        '3\t4\t#ff8800\n60\t50\t#0088ff',
+        ' 3 , 4 , #ff8800 \n  \n60,50,#0088ff',
+    ],
+)
+def test_tables_of_hints_as_programs_write_them(tmp_path, text):
+    """A byte order mark, semicolons, tabs, other ends of lines, empty lines: the same two hints."""
+    (tmp_path / 'h.csv').write_bytes(text.encode())
+    hints = read_guides(GuideOptions(hints=str(tmp_path / 'h.csv')), SOURCE).hints
+    np.testing.assert_allclose(hints[0], [3, 4, *lab_of('#ff8800')[1:]], atol=0.05)
+    np.testing.assert_allclose(hints[1], [60, 50, *lab_of('#0088ff')[1:]], atol=0.05)
+
+
 def test_palette_and_colours_of_pictures(tmp_path):
     """`--like` reads a palette over L*, `--color-from` a*b* of a picture of any size and the same shape."""
     rgb = np.random.default_rng(0).integers(0, 256, (33, 35, 3), np.uint8)
@@ -79,6 +96,10 @@ def test_gray_bands_of_the_same_size(tmp_path):
         ({'hint': ('70,4=#ffffff',)}, 'outside the image, which has 70x66'),
         ({'hint': ('7,4=red',)}, 'red is no colour'),
         ({'hints': 'bad.csv'}, 'bad.csv, line 2: write X,Y,#rrggbb'),
+        ({'hints': 'first.csv'}, 'first.csv, line 1: write X,Y,#rrggbb'),
+        ({'hints': 'colour.csv'}, 'colour.csv, line 1: ff8800 is no colour; write #rrggbb'),
+        ({'hints': 'outside.csv'}, 'outside.csv, line 2: outside the image, which has 70x66'),
+        ({'hints': 'utf16.csv'}, 'utf16.csv: neither a CSV file nor a PNG'),
         ({'hints': 'gray.png'}, 'no transparency'),
         ({'hints': 'absent.csv'}, 'absent.csv: no such file'),
         ({'like': 'gray.png'}, 'is gray'),
@@ -93,6 +114,10 @@ def test_what_is_wrong_is_one_line(tmp_path, monkeypatch, options, words):
     """A wrong value or file is named, with what would be right."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'bad.csv').write_text('1,2,#ffffff\n1,2\n')
+    (tmp_path / 'first.csv').write_text('l2,4,#ffffff\n1,2,#ffffff\n')
+    (tmp_path / 'colour.csv').write_text('12,4,ff8800\n')
+    (tmp_path / 'outside.csv').write_text('12,4,#ff8800\n12,66,#ff8800\n')
+    (tmp_path / 'utf16.csv').write_text('12,4,#ff8800\n', encoding='utf-16')
     Image.fromarray(np.zeros((8, 9), np.uint8)).save('gray.png')
     Image.fromarray(np.zeros((8, 32, 3), np.uint8)).save('wide.png')
     with pytest.raises(UserError, match=words) as caught:

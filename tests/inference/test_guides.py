@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from astro_gan.guides import lightness_to_gray
 from astro_gan.inference import guesses
-from astro_gan.inference.guides import Guides, exactly, planes, shares
+from astro_gan.inference.guides import Guides, exactly, origins, planes, shares
 
 
 def window(array):
@@ -38,10 +39,10 @@ def test_shares_say_what_was_given_and_guessed():
     """Shares of the pixels: given, along a palette, guessed freely; they sum to 1."""
     known = np.full((10, 20, 2), np.nan, np.float32)
     known[:, :5] = 0
-    assert shares(Guides(size=(10, 20))) == {'given': 0, 'guided': 0, 'guessed': 1}
-    assert shares(Guides(size=(10, 20), known=known)) == {'given': 0.25, 'guided': 0, 'guessed': 0.75}
+    assert shares(origins(Guides(size=(10, 20)))) == {'given': 0, 'guided': 0, 'guessed': 1}
+    assert shares(origins(Guides(size=(10, 20), known=known))) == {'given': 0.25, 'guided': 0, 'guessed': 0.75}
     palette, hints = np.zeros((1, 3)), np.array([[19, 9, 1, 1], [0, 0, 1, 1]])
-    told = shares(Guides(size=(10, 20), known=known, palette=palette, hints=hints))
+    told = shares(origins(Guides(size=(10, 20), known=known, palette=palette, hints=hints)))
     assert told == {'given': 0.255, 'guided': 0.745, 'guessed': 0}
 
 
@@ -89,3 +90,19 @@ def test_the_shipped_guesses_are_finite_palettes():
     assert np.isfinite(made).all()
     assert np.abs(made[..., 1:]).max() < 110
     assert len({one.tobytes() for one in made}) == 4
+
+
+def test_hints_leave_the_other_side_of_an_edge_alone():
+    """Of two hints at an edge, changing one changes its own surface and, at the other, less than Delta E 2."""
+    light = np.where(np.arange(80) < 40, 25.0, 70.0) * np.ones((60, 1))
+    gray = (lightness_to_gray(light))[..., None]
+    made = []
+    for colour in ((30, 20), (-20, -30)):
+        hints = np.array([[43, 30, *colour], [36, 30, 5, -10]], np.float32)
+        guides = Guides(size=(60, 80), hints=hints)
+        ab = 110 * planes(guides, light, guess=None)[..., :2]
+        made.append(exactly(guides, window(ab), window(gray))(0, 0, 60, 80))
+    difference = np.linalg.norm(made[0] - made[1], axis=-1)
+    np.testing.assert_allclose(difference[30, 43], np.hypot(50, 50), atol=1e-3)
+    assert difference[25:36, 30:37].max() < 2
+    assert difference[:, 45:].mean() > 30

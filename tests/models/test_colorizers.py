@@ -48,11 +48,14 @@ def numpy_unet(variables, x, space):
     while maps:
         y = layer(upsample(relu(y)), f'up{len(maps)}')
         y = np.concatenate([y, maps.pop()], axis=-1)
-    y = np.tanh(layer(upsample(relu(y)), 'up0'))
+    y = layer(upsample(relu(y)), 'up0')
+    if space == 'classes':
+        return y
+    y = np.tanh(y)
     return y / 2 + 0.5 if space == 'rgb' else y
 
 
-@pytest.mark.parametrize('space', ['rgb', 'lab'])
+@pytest.mark.parametrize('space', ['rgb', 'lab', 'classes'])
 def test_unet_equals_numpy(space):
     """The U-Net's layers, skips, ranges and padding are those of an independent implementation."""
     module = small('unet', space=space, depth=4, features=3)
@@ -66,7 +69,7 @@ def test_unet_equals_numpy(space):
 
 
 def numpy_resnet_unet(variables, x):
-    """The RGB decoder, on a multiple of its size; the encoder has a test of its own."""
+    """The decoder of RGB or classes, on a multiple of its size; the encoder has a test of its own."""
     params, stats = variables['params'], variables['batch_stats']
 
     def layer(y, name):
@@ -81,12 +84,14 @@ def numpy_resnet_unet(variables, x):
         level = len(maps) - 1
         y = np.concatenate([layer(upsample(y), f'up{level}'), maps.pop()], axis=-1)
         y = layer(y, f'join{level}')
-    return x + np.tanh(conv(y, params['tail']['kernel'], params['tail']['bias']))
+    y = conv(y, params['tail']['kernel'], params['tail']['bias'])
+    return x + np.tanh(y) if y.shape[-1] == 3 else y
 
 
-def test_resnet_unet_equals_numpy():
+@pytest.mark.parametrize('space', ['rgb', 'classes'])
+def test_resnet_unet_equals_numpy(space):
     """The ResNet U-Net's decoder, skips, ranges and padding are those of an independent implementation."""
-    module = small('resnet18_unet', space='rgb', stages=2, features=4)
+    module = small('resnet18_unet', space=space, stages=2, features=4)
     x = pictures(1, 65, 70, 1)
     variables = randomise(module, x)
     padded = np.pad(x, ((0, 0), (0, 7), (0, 2), (0, 0)), mode='edge')
@@ -182,7 +187,7 @@ def test_multiples_are_not_padded(name):
 @pytest.mark.parametrize('name', NAMES)
 def test_refusals(name):
     """A misspelt space, a small image and a colour image are refused in words."""
-    with pytest.raises(ValueError, match="one of rgb, lab, not 'hsv'"):
+    with pytest.raises(ValueError, match="one of rgb, lab, classes, not 'hsv'"):
         shapes(small(name, space='hsv'), (1, 64, 64, 1))
     with pytest.raises(ValueError, match='at least 64 x 64 pixels, got 63 x 64'):
         shapes(small(name), (1, 63, 64, 1))
