@@ -21,9 +21,10 @@ wheel:
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# What the report's results chapter compares, trained and written up in docs/study; STUDY='--astro DIR --natural DIR'.
+# What the report's results chapter compares, trained three times and written up in docs/study;
+# STUDY='--astro DIR --natural DIR --published SRGAN'.
 study: $(VENV)/installed
-	$(BIN)/python -m experiments.study --train $(STUDY)
+	$(BIN)/python -m experiments.study --train --seeds 3 $(STUDY)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -48,8 +48,8 @@ def get_config(variant: str = 'default') -> ConfigDict:
         config.generator.stages = 2
     if variant == 'paper':
         config.log_every = 100
-        config.supervised.steps = 4_000
-        config.supervised.eval_every = 250
+        config.supervised.steps = 7_000
+        config.supervised.eval_every = 500
         config.patience = 24
     config.task = 'guided'
     return config

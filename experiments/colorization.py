@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from astro_gan import color, colorization, colour_classes, images, losses, metrics, summary
 from astro_gan.errors import UserError
-from astro_gan.models import load_lpips, load_resnet, make_generator
+from astro_gan.models import load_encoder, load_lpips, make_generator
 from astro_gan.models.backbones import WEIGHTS
 from astro_gan.task import Batch, Stage, Task
 from astro_gan.train import AXIS
@@ -21,7 +21,13 @@ from experiments import parts
 
 BASELINE = 'gray'  # what `Task.baseline` is called in tables: leaving it gray
 HEADLINE = ('l1', 'l2', 'l1_ab', 'psnr', 'ssim_y', 'lpips', 'colourfulness', 'colourfulness_truth')
-ENCODERS = {'resnet18_unet': 'resnet18', 'guided_unet': 'resnet18', 'resnet50_patch': 'resnet50'}
+ENCODERS = {
+    'resnet18_unet': 'resnet18',
+    'seresnext50_unet': 'seresnext50',
+    'efficientnet_b0_unet': 'efficientnet_b0',
+    'guided_unet': 'resnet18',
+    'resnet50_patch': 'resnet50',
+}
 
 
 def make_task(config: ConfigDict) -> Task:
@@ -134,7 +140,7 @@ def pretrained(config: ConfigDict, net: str) -> dict[str, Any] | None:
     v1 = {'packaged': True, 'hub': False}.get(source)
     if name == 'resnet50_patch' and v1 not in (None, module.stride_in_1x1):
         raise UserError(f'config.{net}.stride_in_1x1: the {source} ResNet-50 needs {v1}')
-    return load_resnet(
+    return load_encoder(
         ENCODERS[name], os.path.expanduser(source), stages=module.stages, setting=f'config.weights.{net}'
     )
 

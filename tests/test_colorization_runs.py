@@ -14,11 +14,11 @@ from astro_gan.export_forms import TOLERANCE
 from astro_gan.state import create_state, state_shape
 from astro_gan.tables import read_rows
 from astro_gan.train import make_train_step, replicate
-from configs import resnet18_unet_lab, resnet18_unet_rgb, unet_rgb, wdsr
+from configs import pix2pix, resnet18_unet_lab, resnet18_unet_rgb, unet_rgb, wdsr
 from experiments import colorization, run
 from experiments.batches import count_epochs
 from experiments.initial import initial_state
-from tests.runs import records
+from tests.runs import main_here, records
 
 CONFIGS = {'unet_rgb': unet_rgb, 'resnet18_unet_rgb': resnet18_unet_rgb, 'resnet18_unet_lab': resnet18_unet_lab}
 
@@ -229,3 +229,26 @@ def test_classes_are_trained_exported_and_applied(tmp_path, hubble):
     live = np.asarray(jax.jit(model.forward)(model.variables, gray))
     assert np.abs(color.rgb2lab(live)[..., 0] - before).max() < 0.1
     assert write_model(model, tmp_path / 'onnx', form='onnx')[1] < TOLERANCE  # it runs what it wrote
+
+
+@pytest.mark.parametrize('name', ['seresnext50_unet', 'efficientnet_b0_unet', 'pix2pix'])
+def test_other_encoders_and_the_patch_discriminator_train(name, tmp_path):
+    """The configs of the report's future work: an adversarial step at smoke size, and the table."""
+    steps = ['supervised.steps=0', 'adversarial.steps=1', 'adversarial.eval_every=1']
+    flags = [f'--config.{setting}' for setting in steps]
+    status, out, err = main_here(f'--config=configs/{name}.py:smoke', f'--workdir={tmp_path / name}', *flags)
+    assert status == 0, err
+    assert any(line.startswith(f'{name} adversarial') for line in out.splitlines())
+
+
+def test_pix2pix_judges_patches_as_the_paper_does():
+    """At 256 px its logits are 30 x 30, each of 70 x 70 pixels (`test_receptive_field`: three halvings)."""
+    for variant in ('default', 'paper'):
+        config = pix2pix.get_config(variant)
+        task, stage = records(config, 'adversarial')
+        assert task.input_shape == (256, 256, 1)
+        assert config.discriminator.halvings == 3
+        seen = jax.ShapeDtypeStruct((1, 256, 256, 4), np.float32)
+        logits, _ = jax.eval_shape(task.discriminator.init_with_output, jax.random.key(0), seen)
+        assert logits.shape == (1, 30, 30, 1)
+        assert stage.name == 'adversarial'

@@ -120,4 +120,5 @@ def test_hints_are_spread_as_a_gaussian_process_says():
     expected = np.array([[covariance(p, places[j]) for j in known] @ weights for p in places]).reshape(10, 12, 2)
     made, nearest = guides.spread(light, values, mask)
     np.testing.assert_allclose(made, np.where(mask[..., None], values, expected), atol=1e-3)
-    assert (nearest[mask] == 0).all() and (nearest[~mask] > 0).all()
+    assert (nearest[mask] == 0).all()
+    assert (nearest[~mask] > 0).all()

@@ -40,7 +40,7 @@ def test_tables_figures_and_numbers(trained):
     assert list(rows) == ['bicubic', 'WDSR', 'WDSR-GAN', 'tiny_x4']
     for title in report.TABLES['super_resolution']:
         assert f'**Table {title[0]}.**' in text
-    quality = text.partition('8.4, quality')[2].partition('**Table')[0]
+    quality = text.partition('8.5, quality')[2].partition('**Table')[0]
     for name, row in rows.items():
         assert f'| {name} | {row["psnr"]:.2f} | {row["psnr_y"]:.2f} | {row["ssim_y"]:.4f} |' in quality
     assert not [path for path in trained.iterdir() if path.name.startswith('.')]
@@ -48,7 +48,10 @@ def test_tables_figures_and_numbers(trained):
         assert f'({name})' in text
         assert (out / name).stat().st_size > 5000
     assert 'the numbers mean nothing' in text
-    assert '| WDSR is better than EDSR | | | | | not measured |' in text
+    assert '| WDSR is better than EDSR (equal parameters) | | | | | | not measured |' in text
+    table = text.partition('**Table 8.5.**')[2].partition('**Table')[0]
+    gan = next(line for line in table.splitlines() if line.startswith('| WDSR-GAN |'))
+    assert gan.endswith(f'| {rows["WDSR-GAN"]["psnr_y"]:.2f} | 79.7262; 3.627 |')  # the report's own beside ours
     assert '| WDSR | supervised | hubble_deep_field | 2 |' in text
     assert '| WDSR-GAN is better than its supervised stage | LPIPS |' in text
     with (out / 'super_resolution_pictures.csv').open() as file:
@@ -153,12 +156,12 @@ def test_a_wrong_call_gets_one_line(tmp_path, flags, words):
 
 def test_what_cannot_be_trained_is_left_out(tmp_path, capsys):
     """At full size nothing is trained on astronomical pictures under the name of natural ones, nor from nothing."""
-    wanted = study.parse(['--train', f'--runs={tmp_path}', '--only', 'srgan_natural', 'srgan'])
+    wanted = study.parse(['--train', f'--runs={tmp_path}', '--only', 'srgan_natural', 'srgan_natural_tuned'])
     with pytest.raises(ValueError, match='no trained system'):
         study.run(wanted)
     said = capsys.readouterr().out
     assert 'srgan_natural: left out, it needs natural pictures' in said
-    assert 'srgan: left out, it starts from srgan_natural' in said
+    assert 'srgan_natural_tuned: left out, it starts from srgan_natural' in said
     assert not list(tmp_path.iterdir())
 
 
@@ -220,15 +223,15 @@ def test_every_system_has_a_valid_config(smoke, tmp_path):
             config = configs[system.name]
             assert config.task == task
             assert (system.start == '') == (config.init_from == '')
-            if system.start:
+            if system.start in configs:
                 assert config.generator == configs[system.start].generator
 
 
 def results(values):
     """Results with one metric; `values` `{title: [a tile each of a picture]}`."""
     tables = {title: {'l1': np.array(tiles), 'psnr': -np.array(tiles)} for title, tiles in values.items()}
-    rows = [comparing.Row(title, table=table) for title, table in tables.items()]
-    names = [f'{k}.png' for k in range(len(rows[0].table['l1']))]
+    rows = [comparing.Row(title, tables=[table]) for title, table in tables.items()]
+    names = [f'{k}.png' for k in range(len(rows[0].tables[0]['l1']))]
     return comparing.Results('super_resolution', rows, lambda t: (t, []), names, [], np.zeros(0), np.zeros(0))
 
 
@@ -239,17 +242,40 @@ def test_difference_and_verdict():
     found = results({'good': base - 0.1, 'bad': base + 0.01 * random.random(40)})
     good, bad = found.rows
     for metric in ('l1', 'psnr'):
-        mean, low, high, share = comparing.difference(found, good, bad, metric)
-        assert mean == pytest.approx(float((bad.table['l1'] - good.table['l1']).mean()))
-        expected = stats.ttest_rel(bad.table['l1'], good.table['l1']).confidence_interval()
-        assert (low, high) == pytest.approx(tuple(expected))
-        assert (comparing.verdict(low, high), share) == ('holds', 1.0)
-        _, low, high, _ = comparing.difference(found, bad, good, metric)
-        assert comparing.verdict(low, high) == 'does not hold'
+        there = comparing.difference(found, good, bad, metric)
+        ours, theirs = good.tables[0]['l1'], bad.tables[0]['l1']
+        assert there.mean == pytest.approx(float((theirs - ours).mean()))
+        assert there.pictures == pytest.approx(tuple(stats.ttest_rel(theirs, ours).confidence_interval()))
+        assert np.isnan(there.seeds).all()
+        assert (comparing.verdict(there), there.share) == ('holds', 1.0)
+        assert comparing.verdict(comparing.difference(found, bad, good, metric)) == 'does not hold'
     zigzag = results({'a': base, 'b': base + 0.1 * (-1) ** np.arange(40)})
-    assert comparing.verdict(*comparing.difference(zigzag, *zigzag.rows, 'l1')[1:3]) == 'undecided'
+    assert comparing.verdict(comparing.difference(zigzag, *zigzag.rows, 'l1')) == 'undecided'
     few = results({'a': base[:3], 'b': base[:3] + 1})
-    assert comparing.verdict(*comparing.difference(few, *few.rows, 'l1')[1:3]) == 'too few pictures'
+    assert comparing.verdict(comparing.difference(few, *few.rows, 'l1')) == 'too few pictures'
+
+
+def test_seeds_have_an_interval_of_their_own():
+    """Means and deviations over the seeds; what the seeds contradict is undecided, whatever the pictures say."""
+    base = np.random.default_rng(5).random(20)
+    found = results({'a': base, 'b': base + 0.1, 'one': base + 0.2})
+    a, b, one = found.rows
+    a.tables = [{'l1': base + shift} for shift in (0.0, 0.02, 0.04)]
+    b.tables = [{'l1': base + 0.1 + shift} for shift in (0.01, 0.0, -0.01)]
+    mean = dataclasses.replace(found, summarize=lambda table: ({'l1': float(table['l1'].mean())}, []))
+    assert mean.means(a)['l1'] == pytest.approx(base.mean() + 0.02)
+    assert mean.deviations(a)['l1'] == pytest.approx(0.02)
+    assert mean.deviations(one) == {}
+    there = comparing.difference(found, a, b, 'l1')
+    expected = stats.ttest_1samp([0.11, 0.08, 0.05], 0).confidence_interval()
+    assert there.seeds == pytest.approx(tuple(expected))
+    assert comparing.verdict(there) == ('holds' if expected[0] > 0 else 'undecided')
+    against_one = comparing.difference(found, a, one, 'l1')  # a shipped model stands beside every seed
+    assert against_one.seeds == pytest.approx(tuple(stats.ttest_1samp([0.2, 0.18, 0.16], 0).confidence_interval()))
+    b.tables = [{'l1': base + shift} for shift in (0.3, 0.0, -0.1)]
+    torn = comparing.difference(found, a, b, 'l1')
+    assert torn.pictures[0] > 0 > torn.seeds[0]
+    assert comparing.verdict(torn) == 'undecided'
 
 
 def test_distances_against_the_eye():

@@ -16,7 +16,8 @@ import numpy as np
 from scipy import ndimage
 
 from astro_gan.audit import sources
-from astro_gan.audit.align import Pair, new_plane
+from astro_gan.audit.align import Pair
+from astro_gan.audit.planes import new_plane
 from astro_gan.audit.reobserve import between, columns, larger, row_of, smaller
 from astro_gan.errors import UserError
 from astro_gan.fidelity import match, saturated
@@ -200,12 +201,13 @@ def _band(
     size = 1 / (scale[0] * scale[1])
     fluxes = [
         (
-            _flux(values, missing, here, look.fwhm),
-            size * _flux(output, unusable, rows[:, :2], look.fwhm * factor),
+            sources.flux(values, missing, here, look.fwhm),
+            size * sources.flux(output, unusable, rows[:, :2], look.fwhm * factor),
         ),
         (
-            _flux(values, missing, there, look.fwhm),
-            size * _flux(output, unusable, _to_output(pair, there + (first, 0), start, left), look.fwhm * factor),
+            sources.flux(values, missing, there, look.fwhm),
+            size
+            * sources.flux(output, unusable, _to_output(pair, there + (first, 0), start, left), look.fwhm * factor),
         ),
     ]
     ours = np.column_stack([rows, *fluxes[0]])
@@ -224,20 +226,6 @@ def _to_input(pair: Pair, places: np.ndarray, start: int, left: int) -> np.ndarr
 
 def _to_output(pair: Pair, places: np.ndarray, start: int, left: int) -> np.ndarray:
     return pair.alignment.to_output(places) - (start, left)
-
-
-def _flux(image: np.ndarray, missing: np.ndarray, places: np.ndarray, radius: float) -> np.ndarray:
-    """Sums in circles less what is around them (the median of a ring from 1.5 to 3 radii), `[n]`."""
-    from photutils.aperture import CircularAperture, aperture_photometry
-
-    if not len(places):
-        return np.empty(0)
-    circle = CircularAperture(places[:, ::-1], radius)
-    sums = aperture_photometry(np.where(missing, 0, image), circle, mask=missing)['aperture_sum']
-    around = sources.ring(np.where(missing, np.nan, image), places, radius)
-    around[np.isnan(around).all(1)] = 0
-    area = np.nan_to_num(np.atleast_1d(circle.area_overlap(image, mask=missing)))
-    return np.asarray(sums) - np.nanmedian(around, axis=1) * area
 
 
 def _table(pair: Pair, look: _Look, ours: np.ndarray, theirs: np.ndarray) -> dict[str, np.ndarray]:

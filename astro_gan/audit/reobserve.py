@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from astro_gan.audit.align import Pair, Plane
+from astro_gan.audit.align import Pair
+from astro_gan.audit.planes import Plane
 
 _PER_SIGMA = math.sqrt(8 * math.log(2))
 

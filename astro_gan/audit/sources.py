@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -35,6 +36,7 @@ _PEAK = 2.0  # sigma over what is next to it: what that tells less of is no peak
 _SAME = 0.7  # widths: what two filters find closer than this is one source
 _RING_PIXELS = 200  # of a ring that are looked at, about
 _QUARTER = 0.6745  # standard deviations that the quarter of Gaussian noise lies below its middle
+_AT_A_TIME = 512  # sources whose pixels are held
 _PER_SIGMA = math.sqrt(8 * math.log(2))
 
 
@@ -61,6 +63,8 @@ def _kernel(fwhm: float, local: bool) -> np.ndarray:
     if local:
         inside = np.hypot(y, x) <= max(2.0, 1.5 * sigma)  # as DAOFIND
         gauss = np.where(inside, gauss - gauss[inside].mean(), 0)
+        rim = (inside.shape[0] - inside.any(0).sum()) // 2
+        gauss = gauss[rim : len(gauss) - rim, rim : len(gauss) - rim]
     return (gauss / np.square(gauss).sum()).astype(np.float32)
 
 
@@ -73,12 +77,8 @@ def filter_noise(fwhm: float, correlation: float, *, local: bool) -> float:
     return float(np.sqrt(np.square(seen).sum()))
 
 
-def _filtered(image: np.ndarray, fwhm: float, local: bool) -> np.ndarray:
-    return ndimage.convolve(image, _kernel(fwhm, local), mode='nearest')
-
-
 def find(image: np.ndarray, detail: np.ndarray, widths: list[float], mask: np.ndarray | None) -> np.ndarray:
-    """All that could be a source of an output at any of the widths, the same one several times.
+    """All that could be a source of an output at any of the widths, the same one several times (see `classify`).
 
     Args:
         image: `[H, W]`.
@@ -90,11 +90,30 @@ def find(image: np.ndarray, detail: np.ndarray, widths: list[float], mask: np.nd
     """
     found = [np.empty((0, 5))]
     for width in widths:
-        places, heights = find_sources(image, fwhm=width, threshold=EXCESS, mask=mask)
-        more = _filtered(detail, width, local=True)
-        around = [more[_pixels(places + (dy, dx), image.shape)] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-        found.append(np.column_stack([places, heights, np.max(around, axis=0), np.full(len(places), width)]))
-    return np.concatenate(found)
+        places, heights = find_sources(image, fwhm=width, threshold=_HEIGHT, mask=mask)
+        found.append(np.column_stack([places, heights, _most(detail, places, width), np.full(len(places), width)]))
+    rows = np.concatenate(found)
+    return rows[(rows[:, 2] >= CLAIM) | _stands_out(rows)]
+
+
+def _most(image: np.ndarray, places: np.ndarray, fwhm: float) -> np.ndarray:
+    """What the local filter gives at places `[n, 2]`, the most within a pixel, `[n]`; the rest is not computed."""
+    kernel = _kernel(fwhm, True)
+    reach = len(kernel) // 2 + 1
+    windows = _windows(image, reach, None)
+    found = np.empty(len(places))
+    for first in range(0, len(places), _AT_A_TIME):
+        some = windows[_pixels(places[first : first + _AT_A_TIME], image.shape)]
+        sums = [
+            np.tensordot(some[:, y : y + len(kernel), x : x + len(kernel)], kernel) for y in range(3) for x in range(3)
+        ]
+        found[first : first + _AT_A_TIME] = np.max(sums, axis=0)
+    return found
+
+
+def _stands_out(found: np.ndarray) -> np.ndarray:
+    height, excess = found[:, 2], found[:, 3]
+    return (np.maximum(height, excess) >= _ALONE) & (height >= _HEIGHT) & (excess >= EXCESS)
 
 
 def find_in_input(
@@ -113,14 +132,18 @@ def find_in_input(
 
 
 def filter_errors(widths: list[float], correlation: float) -> dict[float, float]:
-    """Noise of the matched filters, by width, where that of a pixel is 1."""
-    return {width: filter_noise(width, correlation, local=False) for width in widths}
+    """How much noisier matched filters are than on white noise, by width."""
+    return {
+        width: filter_noise(width, correlation, local=False) / filter_noise(width, 0.0, local=False) for width in widths
+    }
 
 
 def significance(
     image: np.ndarray, places: np.ndarray, errors: dict[float, float], *, around: bool = True
 ) -> np.ndarray:
     """How many sigma an image `[h, w]` shows at places `[n, 2]`, the most of all widths, `[n]`.
+
+    The filters stand on the places, not on their pixels: a narrow star between four pixels is in all of them.
 
     Args:
         errors: of `filter_errors`.
@@ -129,8 +152,19 @@ def significance(
     level = _level(image, places, max(*errors, 1.5)) if around and len(places) else np.zeros(len(places))
     best = np.full(len(places), -np.inf)
     for width, error in errors.items():
-        heights = ndimage.map_coordinates(_filtered(image, width, local=False), places.T, order=1, mode='nearest')
-        best = np.maximum(best, (heights - level * _kernel(width, False).sum()) / error)
+        reach = len(_kernel(width, False)) // 2
+        windows, steps = _windows(image, reach, None), np.arange(-reach, reach + 1)
+        for first in range(0, len(places), _AT_A_TIME):
+            some = slice(first, first + _AT_A_TIME)
+            middle = _pixels(places[some], image.shape)
+            lines = [
+                np.exp(-4 * math.log(2) / width**2 * np.square(at[:, None] + steps - places[some, axis, None]))
+                for axis, at in enumerate(middle)
+            ]
+            norm = np.sqrt(np.square(lines[0]).sum(1) * np.square(lines[1]).sum(1))
+            sums = np.einsum('nij,ni,nj->n', windows[middle], *lines)
+            sums -= level[some] * lines[0].sum(1) * lines[1].sum(1)
+            best[some] = np.maximum(best[some], sums / norm / error)
     return best
 
 
@@ -151,6 +185,35 @@ def ring(image: np.ndarray, places: np.ndarray, fwhm: float) -> np.ndarray:
     return image[rows, np.clip(columns[:, None] + x[inside][::every], 0, image.shape[1] - 1)]
 
 
+def flux(image: np.ndarray, missing: np.ndarray, places: np.ndarray, radius: float) -> np.ndarray:
+    """Sums in circles less what is around them (the median of a ring from 1.5 to 3 radii), `[n]`.
+
+    Pixels on a circle count by how far they lie within it; those that are missing count as what is around.
+    """
+    reach = math.ceil(radius) + 1
+    known = np.where(missing, np.float32(np.nan), image)
+    windows = _windows(known, reach, np.nan)
+    steps = np.arange(-reach, reach + 1)
+    found = np.empty(len(places))
+    for first in range(0, len(places), _AT_A_TIME):
+        some = places[first : first + _AT_A_TIME]
+        middle = _pixels(some, image.shape)
+        dy, dx = (np.square(at[:, None] + steps - some[:, axis, None]) for axis, at in enumerate(middle))
+        share = np.clip(radius + 0.5 - np.sqrt(dy[:, :, None] + dx[:, None, :]), 0, 1)
+        around = ring(known, some, radius)
+        around[np.isnan(around).all(1)] = 0
+        over = np.nan_to_num(windows[middle] - np.nanmedian(around, axis=1)[:, None, None])
+        area = share.sum((1, 2))  # of what should be a circle
+        found[first : first + _AT_A_TIME] = math.pi * radius**2 / area * np.einsum('nij,nij->n', share, over)
+    return found
+
+
+def _windows(image: np.ndarray, reach: int, beyond: float | None) -> np.ndarray:
+    """Pixels around every pixel, a view `[h, w, k, k]`; beyond the border `beyond`, or what is nearest."""
+    options: dict[str, Any] = {'mode': 'edge'} if beyond is None else {'constant_values': beyond}
+    return np.lib.stride_tricks.sliding_window_view(np.pad(image, reach, **options), (2 * reach + 1,) * 2)
+
+
 def classify(found: np.ndarray, sigmas: np.ndarray, missing: np.ndarray) -> np.ndarray:
     """One row for each source of an output: what the input does not bear out first, then the highest.
 
@@ -162,8 +225,8 @@ def classify(found: np.ndarray, sigmas: np.ndarray, missing: np.ndarray) -> np.n
     Returns:
         `[m, 6]`: row, column, height, height in the detail, sigma in the input, 1 where it has no counterpart.
     """
-    height, excess, width = found[:, 2:].T
-    alone = (np.maximum(height, excess) >= _ALONE) & (height >= _HEIGHT) & (excess >= EXCESS) & (sigmas < COUNTERPART)
+    height, _, width = found[:, 2:].T
+    alone = _stands_out(found) & (sigmas < COUNTERPART)
     point = (width <= 1.1 * _NARROWEST[0]) & (height >= _POINT) & (missing >= _UNSEEN)
     alone &= point | (missing >= _MISSING)
     chosen = alone | (found[:, 2] >= CLAIM)
@@ -174,12 +237,14 @@ def classify(found: np.ndarray, sigmas: np.ndarray, missing: np.ndarray) -> np.n
 
 def _distinct(places: np.ndarray, widths: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     """Indices of those of the highest rank where several stand closer than 0.7 of the larger width."""
-    pairs = cKDTree(places).query_pairs(_SAME * widths.max(initial=0), output_type='ndarray') if len(places) else []
+    if not len(places):
+        return np.empty(0, int)
+    pairs = cKDTree(places).query_pairs(_SAME * widths.max(), output_type='ndarray')
+    apart = np.hypot(*(places[pairs[:, 0]] - places[pairs[:, 1]]).T)
     near: dict[int, list[int]] = {}
-    for one, other in pairs:
-        if np.hypot(*(places[one] - places[other])) < _SAME * max(widths[one], widths[other]):
-            near.setdefault(one, []).append(other)
-            near.setdefault(other, []).append(one)
+    for one, other in pairs[apart < _SAME * widths[pairs].max(1)].tolist():
+        near.setdefault(one, []).append(other)
+        near.setdefault(other, []).append(one)
     free = np.ones(len(places), bool)
     kept = []
     for index in np.argsort(-ranks, kind='stable'):

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from astro_gan.audit.align import Plane
 from astro_gan.audit.auditor import Audit, without_counterpart
 from astro_gan.audit.files import LIMIT, bottom_first, colored, origin_picture, thumbnail
+from astro_gan.audit.planes import Plane
 from astro_gan.audit.reobserve import columns, row_of
 
 PICTURE, MAP = 1400, 900  # pixels on a side at most

@@ -29,6 +29,11 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
         metavar='MAP',
         help="inverse variances, a FITS map for each frame, of its size or its input's; default: from measured noise",
     )
+    add(
+        '--cosmic-rays',
+        action='store_true',
+        help='leave out what sticks out of the median, where three frames or more overlap',
+    )
     add('--no-match', action='store_true', help='leave the backgrounds as they are')
     add(
         '--rim',
@@ -40,23 +45,23 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
     add('--hdu', metavar='N|NAME', help='the extension; default: the science image')
     add('--overwrite', action='store_true', help='replace a mosaic that is there')
     add('--max-megapixels', type=_whole, default=1000, metavar='N', help='refuse a larger mosaic (default: 1000)')
-    text = 'three bands, FITS frames, to a colour picture'
+    text = 'two or three bands, FITS frames, to a colour picture'
     parser = subparsers.add_parser(
         'compose',
         help=text,
-        description=f'{text}, aligned by their coordinates on the pixels of the first (Lupton et al. 2004).',
+        description=f'{text}, aligned by their coordinates on the pixels of the first (Lupton et al. 2004). Of two, '
+        'red and blue, the green is the mean.',
     )
     parser.set_defaults(run=run_compose)
     add = parser.add_argument
-    for band in ('RED', 'GREEN', 'BLUE'):
-        add(band.lower(), type=commands.expanded, metavar=f'{band}.fits')
+    add('bands', nargs='+', type=commands.expanded, metavar='BAND.fits', help='red, green, blue; or red, blue')
     add('-o', '--out', required=True, type=commands.expanded, metavar='OUT', help='.png, .tif, .jpg or .fits')
     add(
         '--scales',
-        nargs=3,
+        nargs='+',
         type=_positive,
         metavar='X',
-        help='factors on red, green and blue; default: so that bright pixels are white on the whole',
+        help='factors on the bands, one each; default: so that bright pixels are white on the whole',
     )
     add('--stretch', type=_positive, default=50.0, metavar='X', help='in units of the noise; larger is darker (50)')
     add('--softening', type=_positive, default=8.0, metavar='X', help='larger shows more of the bright parts (8)')
@@ -96,6 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
         target,
         weights=arguments.weights,
         match=not arguments.no_match,
+        rays=arguments.cosmic_rays,
         rim=arguments.rim,
         hdu=arguments.hdu,
         maximum_pixels=arguments.max_megapixels * 10**6,
@@ -105,7 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
     lines = [line.strip() for line in made['history'] if line.startswith('  ')]
     for facts, line in zip(made['inputs'], lines, strict=True):
         commands.say(f'{printable(facts["file"])}: {line}')
-    commands.say(f'{printable(target)}, {printable(preview_path(target).name)}: {len(made["inputs"])} frames')
+    left_out = f', {made["cosmic_rays"]} values of cosmic rays left out' if arguments.cosmic_rays else ''
+    commands.say(f'{printable(target)}, {printable(preview_path(target).name)}: {len(made["inputs"])} frames{left_out}')
     return 0
 
 
@@ -118,7 +125,7 @@ def run_compose(arguments: argparse.Namespace) -> int:
 
     target = Path(arguments.out)
     height, width = compose(
-        (arguments.red, arguments.green, arguments.blue),
+        arguments.bands,
         target,
         scales=arguments.scales,
         stretch=arguments.stretch,

@@ -18,7 +18,7 @@ from astro_gan.errors import UserError
 
 TITLE = 'astro_gan'
 NOTICE = 'Detail and colour in the results are generated: **not for photometry**. Nothing leaves this computer.'
-STYLE = Path(__file__).with_name('page.css')
+STYLE, SCRIPT = (Path(__file__).with_name(name) for name in ('page.css', 'page.js'))
 _WAITING = 16  # requests; more are told to come again
 _KEPT = 3600  # seconds that uploads and results are kept
 _FONT, _MONO = ['system-ui', 'sans-serif'], ['ui-monospace', 'monospace']
@@ -92,8 +92,9 @@ def build(folder: Path, *, megapixels: int) -> gr.Blocks:
                 )
                 table = gr.HTML(elem_id='numbers')
                 maps = gr.Gallery(
-                    label='What was added, in units of the noise',
+                    label='What was added',
                     columns=2,
+                    height='auto',
                     format='png',
                     interactive=False,
                     visible=False,

@@ -54,6 +54,7 @@ def serve(*, host: str, port: int, megapixels: int, megabytes: int, log: Callabl
             allowed_paths=[str(work.EXAMPLES)],
             theme=page.theme(),
             css=page.STYLE.read_text(),
+            js=page.SCRIPT.read_text(),
             footer_links=[],
             ssr_mode=False,
             pwa=False,

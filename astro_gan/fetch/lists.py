@@ -7,7 +7,7 @@ from xml.parsers import expat
 
 from astro_gan.errors import UserError
 
-_MOST_COLUMNS = 200  # an image list has some 20
+_CELLS = 50  # for each row that is allowed: an image list has some 20, and a reader does 80,000 in a second
 _HEADER_ELEMENTS = 2000  # readers take a time that grows with their square
 _LONGEST_CELL = 10_000  # values
 _DEEPEST = 32
@@ -32,7 +32,9 @@ def check_votable(answer: bytes, rows: int) -> None:
             raise UserError('the list is not in the answer but in a STREAM, which is not followed')
         if counts['TR'] > rows or _product(attributes.get('nrows', '')) > rows:
             raise UserError(f'the list has more than {rows} rows (--rows); ask for a smaller radius')
-        if counts['TD'] > rows * _MOST_COLUMNS or counts['others'] > _HEADER_ELEMENTS or counts['depth'] > _DEEPEST:
+        if counts['TD'] > rows * _CELLS:
+            raise UserError(f'the list has more than {rows * _CELLS} cells (--rows); ask for a smaller radius')
+        if counts['others'] > _HEADER_ELEMENTS or counts['depth'] > _DEEPEST:
             raise UserError('not a list of images: too many elements')
         if _product(attributes.get('arraysize', '')) > _LONGEST_CELL:
             raise UserError('not a list of images: a column has too many values a row')

@@ -98,6 +98,8 @@ def read_frame(
         first = hdus[chosen[0]]
         label = '+'.join(label_of(index, hdus[index]) for index in chosen)
         check_pixels(*(planes_of(first) or (0, 0, 0))[1:], maximum_pixels, f'extension {label}: ')
+        if all(fits_open.is_hole(source, units[index]) for index in chosen):
+            raise Refused(f'extension {label} has no data: nothing but zeros, as in a download that was not finished')
         notes = [] if len(hdus) == 1 else [f'extension {label}, one of {len(hdus)}']
         for index in chosen:
             notes += _check_sums(source, units[index], label_of(index, hdus[index]), ignore_checksum)

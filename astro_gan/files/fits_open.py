@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import os
@@ -23,6 +24,7 @@ from astro_gan.files.refusals import refusal
 
 # Packed files are unpacked beside the system's temporary files, and a few kilobytes can unpack to anything.
 MAXIMUM_UNPACKED_BYTES = 2 << 30
+LARGE_HOLE, _EDGE = 1 << 26, 1 << 16  # bytes
 _CHUNK_BYTES = 1 << 20
 
 _UNPACKERS: dict[bytes, Callable[[BinaryIO], Any]] = {
@@ -84,7 +86,10 @@ def unpacked(file: BinaryIO) -> Iterator[BinaryIO]:
 def _unpack(packed: Any, target: BinaryIO) -> None:
     def read(count: int) -> bytes:
         data = packed.read(count)
-        target.write(data)
+        if data != bytes(len(data)):
+            target.write(data)
+        else:  # a hole, which takes no room and is known to be empty
+            target.truncate(target.seek(len(data), os.SEEK_CUR))
         return data
 
     while unit := read_unit(read, target.tell()):
@@ -96,6 +101,24 @@ def _unpack(packed: Any, target: BinaryIO) -> None:
         while missing := unit.end - target.tell():
             if not read(min(missing, _CHUNK_BYTES)):
                 return
+
+
+def is_hole(source: BinaryIO, unit: Unit) -> bool:
+    """Whether nothing of a large unit's data was ever written: the file system has a hole there, which reads as zeros.
+
+    Small ones are soon read.
+    """
+    descriptor, end = source.fileno(), unit.data + unit.length
+    if unit.length < LARGE_HOLE or os.fstat(descriptor).st_size < end or not hasattr(os, 'SEEK_DATA'):
+        return False
+    try:
+        if os.lseek(descriptor, unit.data + _EDGE, os.SEEK_DATA) < end - _EDGE:
+            return False
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # nothing but a hole up to the end of the file
+            return False
+    # Its ends share blocks of the file system with what is around them.
+    return not any(any(os.pread(descriptor, _EDGE, place)) for place in (unit.data, end - _EDGE))
 
 
 class _Part(io.RawIOBase):

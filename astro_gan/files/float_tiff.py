@@ -14,7 +14,7 @@ from astropy.io import fits
 from tifffile import EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG
 
 from astro_gan.errors import UserError
-from astro_gan.files import atomic, tiff
+from astro_gan.files import atomic, memory, tiff
 from astro_gan.files.frame import Frame, check_pixels, display_note, within_display, without_fills
 from astro_gan.files.paths import open_file
 from astro_gan.files.refusals import explained
@@ -72,6 +72,8 @@ def _check(page: Any, maximum_pixels: int | None) -> bool:
     check_pixels(page.imagelength, page.imagewidth, maximum_pixels)
     if page.imagelength * page.imagewidth * page.samplesperpixel > MAXIMUM_VALUES:
         raise UserError(f'more than {MAXIMUM_VALUES / 1e6:.0f} million values of floating-point TIFF do not fit')
+    values = page.imagelength * page.imagewidth * page.samplesperpixel  # as they are, upright, and as float32
+    memory.require(values * (page.bitspersample / 4 + 8), 'a FITS file is read a part at a time')
     tiff.check_parts(page)
     return alpha
 
@@ -142,8 +144,8 @@ def _kept(like: str | os.PathLike[str], factor: int, color: bool) -> dict[str, A
         profile = page.tags.valueof(_PROFILE)
         if isinstance(profile, bytes) and (page.photometric == PHOTOMETRIC.RGB) == color:
             kept['iccprofile'] = profile
-        x, y = (page.tags.valueof(name) for name in ('XResolution', 'YResolution'))
-        if x and y and all(x) and all(y):
-            kept['resolution'] = tuple((factor * pair[0], pair[1]) for pair in (x, y))
-            kept['resolutionunit'] = page.tags.valueof('ResolutionUnit', 2)
+        x, y, unit = tiff.densities(page) or (0, 0, 0)
+        pairs = [(factor * density).as_integer_ratio() for density in (x, y)]
+        if unit and max(map(max, pairs)) < 2**32:  # or there is no room for it
+            kept |= {'resolution': tuple(pairs), 'resolutionunit': unit}
         return kept

@@ -29,6 +29,8 @@ def reason_of(error: Exception) -> str:
     """What a decoder's error says of the file, in one line; words about its own code are left out."""
     if isinstance(error, _CONFUSED):
         return 'what it says of itself does not fit together'
+    if isinstance(error, EOFError):
+        return 'it ends before its compressed data do, as a download that was cut'
     if isinstance(error, _PACKED):
         return 'its compressed data are not what was written'
     words = ' '.join(str(getattr(error, 'detail', None) or error).split())  # libvips has more to say

@@ -11,10 +11,11 @@ import math
 import os
 import zlib
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any, BinaryIO
 
 import tifffile
-from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, SAMPLEFORMAT
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, RESUNIT, SAMPLEFORMAT
 
 from astro_gan.errors import UserError
 from astro_gan.files import jpeg
@@ -121,6 +122,16 @@ def has_alpha(page: Any) -> bool:
     return page.samplesperpixel == _COLORS[page.photometric] + 1 and tuple(page.extrasamples)[0:1] in [
         (m,) for m in marks
     ]
+
+
+def densities(page: Any) -> tuple[Fraction, Fraction, int] | None:
+    """Pixels in x and y per inch (2), centimetre (3) or another `RESUNIT`; None where the tags say nothing sensible."""
+    unit = page.tags.valueof('ResolutionUnit', RESUNIT.INCH)
+    x, y = (page.tags.valueof(name) for name in ('XResolution', 'YResolution'))
+    for pair in (x, y):
+        if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(n, int) and n > 0 for n in pair)):
+            return None
+    return (Fraction(*x), Fraction(*y), int(unit)) if unit in list(RESUNIT) else None
 
 
 def refuse_unsupported(page: Any) -> None:

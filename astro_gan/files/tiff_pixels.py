@@ -75,11 +75,9 @@ def _where(pages: tifffile.TiffFile, page: Any) -> dict[str, int]:
 
 def _resolution(page: Any) -> tuple[float, float] | None:
     """Pixels per millimetre in x and y."""
-    unit = _MILLIMETRES.get(int(page.tags.valueof('ResolutionUnit', 2)))
-    x, y = (page.tags.valueof(name) for name in ('XResolution', 'YResolution'))
-    if not (unit and x and y and all(x) and all(y)):
-        return None
-    return x[0] / x[1] / unit, y[0] / y[1] / unit
+    x, y, unit = tiff.densities(page) or (0, 0, 0)
+    length = _MILLIMETRES.get(unit)
+    return (float(x) / length, float(y) / length) if length else None
 
 
 def _through_tifffile(page: Any) -> pyvips.Image:

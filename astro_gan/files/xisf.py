@@ -17,6 +17,7 @@ from astropy.io import fits
 
 from astro_gan import extras
 from astro_gan.errors import UserError
+from astro_gan.files import memory
 from astro_gan.files.fits_writer import STRUCTURE, readable_cards
 from astro_gan.files.frame import Frame, check_pixels, display_note, within_display, without_fills
 from astro_gan.files.paths import open_file
@@ -108,6 +109,8 @@ def _pixels(file: BinaryIO, image: ElementTree.Element, maximum_pixels: int | No
     if kind is None:
         raise UserError(f'pixels of {image.get("sampleFormat")}; {", ".join(_FORMATS)} are read')
     dtype = np.dtype(('>' if image.get('byteOrder') == 'big' else '<') + kind)
+    if image.get('compression') is not None or dtype.kind == 'u':  # packed, unpacked, in order, and as float32
+        memory.require(width * height * channels * (3 * dtype.itemsize + 4), 'a FITS file is read a part at a time')
     by_planes = image.get('pixelStorage', 'Planar').lower() == 'planar'
     shape = (channels, height, width) if by_planes else (height, width, channels)
     stored = _stored(file, image, dtype, shape)

@@ -26,6 +26,7 @@ from astro_gan.inference import outputs, provenance, refine, tiling, trust
 from astro_gan.inference.guide_options import read_guides
 from astro_gan.inference.guides import Guides, origins, paler_hints, shares
 from astro_gan.inference.jobs import Job
+from astro_gan.inference.needs import require_memory
 from astro_gan.inference.render import TILES
 from astro_gan.inference.settings import Settings
 from astro_gan.model import Model
@@ -219,6 +220,7 @@ def apply_file(
         more['trust'] = trust.promise(plain, opened, target, settings)
     megapixels = model.factor**2 * opened.height * opened.width / 1e6
     start(source, megapixels)
+    require_memory(model, opened, settings)
     guides = _read_guides(model, opened, settings, log)
     origin = None if guides is None else origins(guides)
     if origin is not None:

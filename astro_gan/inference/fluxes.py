@@ -10,7 +10,8 @@ import numpy as np
 from astro_gan.inference import refit
 from astro_gan.inference.refit import Psf
 
-BAND = 256  # rows of the input that are put right at a time; where they begin does not depend on tiles
+# Rows and columns of the input that are put right at a time; where they begin does not depend on tiles.
+BAND, BLOCK = 256, 2048
 Rows = Callable[[int, int], tuple[np.ndarray, np.ndarray]]
 
 
@@ -53,11 +54,34 @@ def corrected(
         z, usable = rows(start, stop - start)
         outputs, residuals = [], []
         for index, psf in enumerate(psfs):
-            places, missing, residual = refit.refit(z[index], usable[index], values[:, :, -1, index], psf)
-            more = sharpen * refit.stars(places, missing, values.shape[:2], psf, narrow=True)
-            if denoise != sharpen:
-                more += (denoise - sharpen) * refit.stars(places, missing, values.shape[:2], psf, narrow=False)
+            more, residual = _missing(z[index], usable[index], values[:, :, -1, index], psf, margin, sharpen, denoise)
             outputs.append(np.concatenate([(values[:, :, 0, index] + more)[:, :, None], values[:, :, 1:, index]], 2))
             residuals.append(residual)
         inner = slice(top - start, bottom - start)
         yield np.stack(outputs, -1)[inner.start * factor : inner.stop * factor], np.stack(residuals)[:, inner]
+
+
+def _missing(
+    z: np.ndarray,
+    usable: np.ndarray,
+    output: np.ndarray,
+    psf: Psf,
+    margin: int,
+    sharpen: float,
+    denoise: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the output of a band lacks, `[f h, f w]`, and its residual, `[h, w]`; some columns at a time, as a crowded
+    field takes a kilobyte per pixel."""
+    factor, (height, width) = psf.factor, z.shape
+    more, residual = np.empty(output.shape, np.float32), np.empty((height, width), np.float32)
+    for left in range(0, width, BLOCK):
+        right = min(width, left + BLOCK)
+        start, stop = max(0, left - margin), min(width, right + margin)
+        part = output[:, start * factor : stop * factor]
+        places, missing, seen = refit.refit(z[:, start:stop], usable[:, start:stop], part, psf)
+        made = sharpen * refit.stars(places, missing, part.shape, psf, narrow=True)
+        if denoise != sharpen:
+            made += (denoise - sharpen) * refit.stars(places, missing, part.shape, psf, narrow=False)
+        more[:, left * factor : right * factor] = made[:, (left - start) * factor : (right - start) * factor]
+        residual[:, left:right] = seen[:, left - start : right - start]
+    return more, residual

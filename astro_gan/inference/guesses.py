@@ -12,7 +12,7 @@ import numpy as np
 import safetensors.numpy
 
 from astro_gan.guides import CURVE, fill_palette, lightness_to_gray, resized
-from astro_gan.models import ResNet, load_resnet
+from astro_gan.models import ResNet, load_encoder
 from astro_gan.models.backbones import WEIGHTS, imagenet_normalise
 
 BOOK = WEIGHTS / 'palettes.safetensors'
@@ -89,7 +89,7 @@ def _gray(lightness: np.ndarray) -> np.ndarray:
 @functools.cache
 def _look() -> Callable[[np.ndarray], np.ndarray]:
     """Means and deviations of ResNet-18's maps of a gray picture, each stage's with a deviation of 1 over ImageNet."""
-    variables = load_resnet('resnet18', 'packaged', stages=STAGES, setting='the packaged ResNet-18')
+    variables = load_encoder('resnet18', 'packaged', stages=STAGES, setting='the packaged ResNet-18')
     network = ResNet('resnet18', stages=STAGES)
 
     @jax.jit

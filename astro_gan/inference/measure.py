@@ -27,6 +27,7 @@ BOX = 64  # pixels on a side of the boxes in which sky and noise are measured
 _SAMPLES = 256  # boxes that tell the correlation
 _WINDOW = 512  # pixels on a side of the parts in which stars are looked for
 _LEAST = float(np.finfo(np.float32).tiny)  # noise that maps of 32 bits can hold
+_TAIL = 4.0  # of the noise: what is darker than the sky by more is none of its noise
 _FILL_SHARE = 0.01  # more pixels than these at exactly zero, among real numbers, are the outside of a footprint
 
 
@@ -224,16 +225,21 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _sky(values: np.ndarray, noise: float) -> float:
-    """Where a Gaussian with that standard deviation lies whose darker half is the box's darker half."""
+    """Where a Gaussian with that standard deviation lies whose darker half is what the box has there.
+
+    What is darker by more than _TAIL belongs to something else, dark rows or a vignetted corner; so the search begins
+    where a quarter of the box is darker.
+    """
     ordered = np.sort(values[np.isfinite(values)])
-    if len(ordered) < 64:
+    if len(ordered) < 64 or not noise > 0:
         return math.nan
     ordered = ordered[len(ordered) // 200 :]  # dead pixels
-    total = np.cumsum(ordered)
-    level = float(np.median(ordered))
+    total = np.concatenate([[0.0], np.cumsum(ordered)])
+    level = float(np.quantile(ordered, 0.25))
     for _ in range(100):
-        count = max(1, int(np.searchsorted(ordered, level)))
-        new = total[count - 1] / count + math.sqrt(2 / math.pi) * noise
+        first, last = np.searchsorted(ordered, (level - _TAIL * noise, level))
+        last = max(last, first + 1)
+        new = (total[last] - total[first]) / (last - first) + math.sqrt(2 / math.pi) * noise
         if abs(new - level) < 1e-3 * noise:
             break
         level = new

@@ -29,6 +29,7 @@ from astro_gan.inference.refit import Psf
 from astro_gan.inference.render import render
 from astro_gan.noise_units import conditions, from_network, to_network
 
+LARGEST = 1e25  # noise units: what is beyond is no measurement, and its sums would not be finite
 MOST_FULL = 0.05  # share of saturated pixels beyond which a frame is unlike those of the training
 
 
@@ -135,6 +136,7 @@ class Observed:
                 if found.saturation is not None:
                     usable[index] &= values[index] < found.saturation
                 z[index] = (values[index] - self._rows(found.sky, top, rows, 1)) / self._rows(found.noise, top, rows, 1)
+                usable[index] &= np.abs(z[index]) < LARGEST
         return np.where(usable, z, 0), usable
 
     def noise(self, top: int, rows: int) -> np.ndarray:
@@ -196,7 +198,8 @@ class _NoiseUnits:
         with np.errstate(over='ignore', invalid='ignore'):
             values = np.asarray(self.data[rows, columns], np.float32)
             place = (rows.start, columns.start, *values.shape)
-            return (values - self.measured.sky.window(*place)) / self.measured.noise.window(*place)
+            z = (values - self.measured.sky.window(*place)) / self.measured.noise.window(*place)
+        return np.where(np.abs(z) < LARGEST, z, np.nan)
 
 
 def _plane(source: FrameSource, index: int) -> np.ndarray:

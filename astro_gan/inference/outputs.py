@@ -141,8 +141,11 @@ def write_as_picture(
         log(f'{source.path}: a jpg file has no transparency; the picture is laid on black')
 
     def strips() -> Iterator[np.ndarray]:
-        top = 0
+        top, beyond = 0, 0.5 / np.iinfo(dtype).max
         for strip in _render(model, source, settings, guides, log, shown=True):
+            if settings.consistent:  # is told in the description: there the file is not what it should be
+                clipped = int((np.abs(strip - 0.5) > 0.5 + beyond).any(-1).sum())
+                made['clipped_pixels'] = made.get('clipped_pixels', 0) + clipped
             if like and like.alpha is not None:
                 opacity = np.clip(_alpha(like, strip, top, factor), 0.0, 1.0)
                 strip = strip * opacity if alpha is None else np.concatenate([strip, opacity], axis=-1)

@@ -142,6 +142,7 @@ def _ramp(values: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
     return np.clip((values - limits[0]) / (limits[1] - limits[0]), 0, 1)
 
 
+@np.errstate(over='ignore')  # an output at the end of float32 leaves what has no number
 def refit(z: np.ndarray, usable: np.ndarray, output: np.ndarray, psf: Psf) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fit what the output's sources lack.
 

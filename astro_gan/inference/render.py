@@ -158,6 +158,7 @@ def _enlarge(
 
 
 def _rows(read: tiling.Read, height: int, width: int, rows: int) -> Iterator[np.ndarray]:
+    rows = max(1, min(rows, tiling.STRIP_BYTES // (12 * width)))
     for top in range(0, height, rows):
         yield read(top, 0, min(rows, height - top), width)
 

@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from astro_gan.inference.compiled import load_or_compile
 
 SMALLEST_TILE = 16  # where shrinking for want of memory ends
-_STRIP_BYTES = 2**28  # of a strip of output: very wide images get flatter tiles
+STRIP_BYTES = 2**28  # of a strip of output: very wide images get flatter tiles
 _MOST_SHAPES = 32  # compiled networks that are kept, ten megabytes each
 # Pixels on a side of the windows in which images are done that are smaller than the usual one.
 SIDES = (64, 96, 128, 192, 256)
@@ -124,7 +124,7 @@ def strips(
         float32 `[factor rows, factor width, C']`.
     """
     row = 0
-    flat = max(SMALLEST_TILE, _STRIP_BYTES // (4 * 3 * factor**2 * width))
+    flat = max(SMALLEST_TILE, STRIP_BYTES // (4 * 3 * factor**2 * width))
     while row < height:
         window_height, window_width = window_shape(height, width, tile, halo)
         rows = span(row, height, min(window_height, flat + 2 * halo), halo)

@@ -123,7 +123,16 @@ def trusted(model: Model) -> Trusted:
         UserError: there is none, or several, or it was calibrated with other weights.
     """
     networks = [network for network in model.networks if not network.colorizes]
-    if len(networks) != 1 or 'calibration' not in networks[0].description:
+    if not networks:
+        raise UserError(
+            f'--trust: {model.name} makes colours, which are guesses; errors of what enlarges were measured'
+        )
+    if len(networks) > 1:
+        raise UserError(
+            f'--trust: {model.name} is a chain of {len(networks)} networks; errors of single ones were measured, '
+            'for --factor 2, 3 and 4'
+        )
+    if 'calibration' not in networks[0].description:
         raise UserError(f'--trust: no errors of {model.name} were measured, only of single networks that ship')
     if networks[0].description['calibration']['weights_sha256'] != networks[0].description['weights']['sha256']:
         raise UserError(f'--trust: errors of {model.name} were measured with other weights; calibrate it anew')

@@ -13,13 +13,15 @@ from astro_gan.errors import UserError
 from astro_gan.models.backbones import insert_backbone
 from astro_gan.models.discriminators import SRGANDiscriminator
 from astro_gan.models.edsr import EDSR
+from astro_gan.models.efficientnet import EfficientNetB0
+from astro_gan.models.encoders import load_encoder
 from astro_gan.models.frame_wdsr import FrameWDSR
 from astro_gan.models.guided_unet import GuidedUNet
 from astro_gan.models.lpips import load_lpips, lpips
 from astro_gan.models.msrresnet import MSRResNet
 from astro_gan.models.patch_discriminators import PatchDiscriminator, ResNet50PatchDiscriminator
-from astro_gan.models.resnet import ResNet, load_resnet
-from astro_gan.models.resnet_unet import ResNetUNet
+from astro_gan.models.resnet import ResNet
+from astro_gan.models.resnet_unet import EfficientNetB0UNet, ResNetUNet, SEResNeXt50UNet
 from astro_gan.models.srresnet import SRResNet
 from astro_gan.models.unet import UNet
 from astro_gan.models.vgg import load_vgg, vgg_features
@@ -34,6 +36,8 @@ GENERATORS: dict[str, type[nn.Module]] = {
     'frame_wdsr': FrameWDSR,
     'unet': UNet,
     'resnet18_unet': ResNetUNet,
+    'seresnext50_unet': SEResNeXt50UNet,
+    'efficientnet_b0_unet': EfficientNetB0UNet,
     'guided_unet': GuidedUNet,
 }
 DISCRIMINATORS: dict[str, type[nn.Module]] = {
@@ -48,6 +52,8 @@ __all__ = [
     'EDSR',
     'GENERATORS',
     'WDSR',
+    'EfficientNetB0',
+    'EfficientNetB0UNet',
     'FrameWDSR',
     'GuidedUNet',
     'MSRResNet',
@@ -56,12 +62,13 @@ __all__ = [
     'ResNet50PatchDiscriminator',
     'ResNetUNet',
     'ResidualVGG16Discriminator',
+    'SEResNeXt50UNet',
     'SRGANDiscriminator',
     'SRResNet',
     'UNet',
     'insert_backbone',
+    'load_encoder',
     'load_lpips',
-    'load_resnet',
     'load_vgg',
     'lpips',
     'make_discriminator',

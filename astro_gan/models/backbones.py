@@ -61,8 +61,12 @@ def read_tensors(path: str | Path, shapes: Mapping[str, tuple[int, ...]]) -> dic
 
 
 # `model.safetensors` of these repositories: the revision, and the SHA-256 of the file. As other projects pin them, each
-# found in two that do not know of each other; of timm/vgg19.tv_in1k none was found.
+# found in two that do not know of each other; none was found of timm/vgg19.tv_in1k, timm/seresnext50_32x4d.racm_in1k.
 PINNED = {
+    'timm/efficientnet_b0.ra_in1k': (
+        '1b5383e5f79cc0f7fc067e372f8f26a5fa73f26a',
+        'd569899762ea9b1384ee07f4af64805cf8caa1c55f9253ebb1080dc40e87a2cd',
+    ),
     'timm/resnet18.tv_in1k': (
         'bbd144b3e5565108aad885f145491d11bc6ce807',
         '694f673df6520a3158624e8a89af086f59923ee4cd7436fe5bc3bc71d295ad81',
@@ -113,8 +117,8 @@ def insert_backbone(variables: Mapping[str, Any], backbone: Mapping[str, Any]) -
 
     Args:
       variables: {'params', 'batch_stats'} of a network that has a submodule 'encoder'.
-      backbone: the same of the encoder alone, from `load_resnet`. Where the network's stem takes more channels than the
-        backbone's (a condition before RGB), their filters start at zero.
+      backbone: the same of the encoder alone, from `load_encoder`. Where the network's stem takes more channels than
+        the backbone's (a condition before RGB), their filters start at zero.
 
     Raises:
       UserError: the network has no encoder, or its tensors are not the backbone's; names the first at fault.

@@ -6,6 +6,7 @@
   filters as large as the picture, one for each output channel. The CPU's kernel for that wants some
   16 to 64 filters: with 3 (a generator's last layer) or 256 (a sub-pixel stage) it is 2 to 4 times
   slower.
+- Convolutions of groups of channels: shifted pictures, or one convolution whose kernel is zero between groups.
 
 Forward passes and input gradients stay XLA's: im2col and sums of shifted products were slower.
 GPUs get XLA's own weight gradient.
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from astro_gan.models.products import patch_product, pixel_product, tap_products
+from astro_gan.models.products import block_diagonal, depthwise, patch_product, pixel_product, tap_products
 
 Array = jax.Array
 Precision = lax.Precision | None
@@ -32,15 +33,21 @@ def conv(
     *,
     stride: int = 1,
     padding: int | None = None,
+    groups: int = 1,
     precision: Precision = None,
 ) -> Array:
-    """Convolution with zero padding: `[N, H, W, in]`, `[k, k, in, out]` -> `[N, H', W', out]`.
+    """Convolution with zero padding: `[N, H, W, in]`, `[k, k, in / groups, out]` -> `[N, H', W', out]`.
 
-    `padding` pixels are added on every side (as in PyTorch); None means `k // 2`. Differentiable in
+    `padding` pixels are added on every side (as in PyTorch); None means `k // 2`. Each of the `groups` of output
+    channels sees its own input channels only. Differentiable in
     reverse mode, any number of times (a gradient penalty needs two). The result has the dtype of `x`.
     """
     size, out = kernel.shape[0], kernel.shape[-1]
     pad = size // 2 if padding is None else padding
+    if groups > 1 and groups == x.shape[-1] == out:
+        return depthwise(_zero_pad(x, pad), kernel, stride)
+    if groups > 1:
+        kernel = block_diagonal(kernel, groups)
     if (size, stride, pad) == (1, 1, 0):
         return pixel_product(x, kernel[0, 0], precision)
     height, width = ((side + 2 * pad - size) // stride + 1 for side in x.shape[1:3])

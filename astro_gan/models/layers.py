@@ -31,26 +31,29 @@ def scaled_init(scale: float) -> Callable:
 class Conv(nn.Module):
     """Square convolution, `[N, H, W, in]` -> `[N, H', W', features]`, zero padding.
 
-    `padding` pixels on every side; None means `kernel_size // 2`. The result has dtype `dtype`.
+    `padding` pixels on every side; None means `kernel_size // 2`. Each of the `groups` of output channels sees its own
+    input channels only. The result has dtype `dtype`.
     """
 
     features: int
     kernel_size: int = 3
     stride: int = 1
     padding: int | None = None
+    groups: int = 1
     use_bias: bool = True
     dtype: Any = jnp.float32
     kernel_init: Callable = KERNEL_INIT
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1] // self.groups, self.features)
         kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
         y = conv(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
             stride=self.stride,
             padding=self.padding,
+            groups=self.groups,
         )
         return _add_bias(self, y)
 
@@ -122,6 +125,24 @@ class PReLU(nn.Module):
         init = nn.initializers.constant(0.25)
         slope = self.param('slope', init, (x.shape[-1],), jnp.float32).astype(x.dtype)
         return jnp.where(x >= 0, x, per_channel(slope) * x)
+
+
+class SqueezeExcite(nn.Module):
+    """Every channel times a weight in (0, 1) that the means of all channels over the picture give (1709.01507).
+
+    Two 1x1 convolutions, called `names`, with `features` channels and `activation` between them, then a sigmoid.
+    """
+
+    features: int
+    activation: Callable
+    names: tuple[str, str]
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = x.mean((1, 2), keepdims=True)
+        y = self.activation(Conv(self.features, 1, dtype=self.dtype, name=self.names[0])(y))
+        return x * nn.sigmoid(Conv(x.shape[-1], 1, dtype=self.dtype, name=self.names[1])(y))
 
 
 def batch_norm(

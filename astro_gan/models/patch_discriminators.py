@@ -67,7 +67,7 @@ class ResNet50PatchDiscriminator(nn.Module):
 
     The encoder, 'encoder' in the parameters, is followed by a 4x4 convolution to `features`, LeakyReLU 0.2, and one to
     the logit, both with stride 1 and padded by 1, as pix2pix's PatchGAN ends: H' is ceil(H / 2^halvings) - 2. Input is
-    ImageNet-normalised inside. `load_resnet` has the encoder's weights, `insert_backbone` puts them in.
+    ImageNet-normalised inside. `load_encoder` has the encoder's weights, `insert_backbone` puts them in.
 
     Fields:
       features: width between encoder and logit.
@@ -90,7 +90,7 @@ class ResNet50PatchDiscriminator(nn.Module):
 
     @property
     def stages(self) -> int:
-        """Stages of the encoder, for `load_resnet`."""
+        """Stages of the encoder, for `load_encoder`."""
         return max(1, self.halvings - 1)
 
     @nn.compact

@@ -6,12 +6,15 @@
   512 channels to 1, 4x4 on 31 x 31 pixels, 15 times faster, 20 times in the weight gradient.
 - After nearest neighbour upsampling, which only repeats pixels: the same, with the products taken before, on a
   quarter of the pixels. 2 to 6 times faster, gradients included.
+- In groups of channels: XLA takes 15 s instead of 0.2 s for the gradients of a 3x3 convolution of 128 channels in 32
+  groups on 16 x 16 x 16 pixels.
 
 All are `[N, H, W, in]`, `[k, k, in, out]` -> `[N, H', W', out]`, and differentiable any number of times.
 """
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +45,28 @@ def tap_products(x: jax.Array, kernel: jax.Array, precision: Precision = None) -
 def up_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """A 3x3 convolution after nearest neighbour upsampling by 2, in float32: `[N, 2 H, 2 W, out]`."""
     return _both_axes(_products(x, kernel), _up_sum)
+
+
+def depthwise(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
+    """The valid convolution of every channel with its own filter, `[k, k, 1, C]`: `[N, H', W', C]`."""
+    size = kernel.shape[0]
+    rows, columns = ((side - size) // stride * stride + 1 for side in x.shape[1:3])
+    total: Any = 0
+    for i in range(size):
+        down = jax.lax.slice_in_dim(x, i, i + rows, stride, axis=1)
+        for j in range(size):
+            total = total + jax.lax.slice_in_dim(down, j, j + columns, stride, axis=2) * kernel[i, j].reshape(
+                1, 1, 1, -1
+            )
+    return total
+
+
+def block_diagonal(kernel: jax.Array, groups: int) -> jax.Array:
+    """`[k, k, in / groups, out]` -> `[k, k, in, out]`, zero between groups."""
+    *size, channels, out = kernel.shape
+    blocks = kernel.reshape(*size, 1, channels, groups, out // groups)
+    same = jnp.eye(groups, dtype=kernel.dtype).reshape(1, 1, groups, 1, groups, 1)
+    return (blocks * same).reshape(*size, groups * channels, out)
 
 
 def _products(x: jax.Array, kernel: jax.Array, precision: Precision = None) -> jax.Array:

@@ -1,31 +1,21 @@
-"""ResNet-18 and ResNet-50 with torchvision's layout and ImageNet weights (He et al. 2015, arXiv 1512.03385)."""
+"""ResNet-18, ResNet-50 (He et al. 2015, arXiv 1512.03385) and SE-ResNeXt-50 (1709.01507), up to a stage."""
 
 import math
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from astro_gan.errors import UserError
-from astro_gan.models.backbones import WEIGHTS, hub_file, read_tensors
-from astro_gan.models.layers import Conv, batch_norm
+from astro_gan.models.layers import Conv, SqueezeExcite, batch_norm
 
-BLOCKS = {'resnet18': (2, 2, 2, 2), 'resnet50': (3, 4, 6, 3)}  # per stage
+BLOCKS = {'resnet18': (2, 2, 2, 2), 'resnet50': (3, 4, 6, 3), 'seresnext50': (3, 4, 6, 3)}  # per stage
+GROUPS = 32  # of SE-ResNeXt-50's 3x3 convolutions; a channel each is 4 at the first stage: '32x4d'
 NORMS = ('batch', 'frozen')
 RESNET_INIT = nn.initializers.variance_scaling(2.0, 'fan_out', 'normal')  # torchvision's, after 1502.01852
-HUB = {'resnet18': 'timm/resnet18.tv_in1k', 'resnet50': 'timm/resnet50.tv_in1k'}
-# The file that comes with the package, and its last stage.
-PACKAGED = {
-    'resnet18': (WEIGHTS / 'resnet18_to_layer3.safetensors', 3),
-    'resnet50': (WEIGHTS / 'resnet50_to_layer2.safetensors', 2),
-}
-# Our names of tensors -> PyTorch's.
-TENSORS = {'kernel': 'weight', 'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
 
 
 class ResNet(nn.Module):
@@ -35,7 +25,8 @@ class ResNet(nn.Module):
     H / 8, ... (without `pool`: H / 2, H / 4, ...), rounded up. Zero padding is PyTorch's: the same on both sides.
 
     Fields:
-      network: 'resnet18', two 3x3 convolutions a block; or 'resnet50', bottlenecks.
+      network: 'resnet18', two 3x3 convolutions a block; 'resnet50', bottlenecks; or 'seresnext50', bottlenecks twice as
+        wide in 32 groups, each with squeeze and excitation (timm's `seresnext50_32x4d`).
       stages: how many of the four to keep.
       pool: 3x3 max pool with stride 2 after the stem.
       stride_in_1x1: bottlenecks only. True: a stage's stride is on its first 1x1 convolution, as in the paper ("v1",
@@ -59,7 +50,10 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> list[jax.Array]:
-        _check(self.network, self.stages)
+        if self.network not in BLOCKS:
+            raise UserError(f'unknown ResNet {self.network!r}: one of {", ".join(BLOCKS)}')
+        if self.stages not in range(1, 5):
+            raise UserError(f'a ResNet has 1 to 4 stages, not {self.stages}')
         if self.norm not in NORMS:
             raise UserError(f'norm must be one of {", ".join(NORMS)}, not {self.norm!r}')
         conv = partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=RESNET_INIT)
@@ -72,16 +66,17 @@ class ResNet(nn.Module):
         for stage in range(1, self.stages + 1):
             for index in range(BLOCKS[self.network][stage - 1]):
                 layers = self._layers(64 * 2 ** (stage - 1), 2 if stage > 1 and index == 0 else 1)
-                y = _Block(layers, conv, norm, name=f'layer{stage}_{index}')(y)
+                y = _Block(layers, conv, norm, self.network == 'seresnext50', name=f'layer{stage}_{index}')(y)
             maps.append(y)
         return maps
 
-    def _layers(self, width: int, stride: int) -> tuple[tuple[int, int, int], ...]:
-        """(features, kernel size, stride) of a block's convolutions."""
+    def _layers(self, width: int, stride: int) -> tuple[tuple[int, int, int, int], ...]:
+        """(features, kernel size, stride, groups) of a block's convolutions."""
         if self.network == 'resnet18':
-            return (width, 3, stride), (width, 3, 1)
+            return (width, 3, stride, 1), (width, 3, 1, 1)
         first, second = (stride, 1) if self.stride_in_1x1 else (1, stride)
-        return (width, 1, first), (width, 3, second), (4 * width, 1, 1)
+        inner, groups = (2 * width, GROUPS) if self.network == 'seresnext50' else (width, 1)
+        return (inner, 1, first, 1), (inner, 3, second, groups), (4 * width, 1, 1, 1)
 
 
 def _max_pool(x: jax.Array) -> jax.Array:
@@ -99,80 +94,21 @@ def _max_pool(x: jax.Array) -> jax.Array:
 
 
 class _Block(nn.Module):
-    layers: tuple[tuple[int, int, int], ...]  # (features, kernel size, stride)
+    layers: tuple[tuple[int, int, int, int], ...]  # (features, kernel size, stride, groups)
     conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    squeeze: bool  # and excite
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         y = x
-        for index, (features, size, stride) in enumerate(self.layers, start=1):
+        for index, (features, size, stride, groups) in enumerate(self.layers, start=1):
             y = nn.relu(y) if index > 1 else y
-            y = self.norm(name=f'bn{index}')(self.conv(features, size, stride, name=f'conv{index}')(y))
-        stride = math.prod(stride for _, _, stride in self.layers)
+            y = self.conv(features, size, stride, groups=groups, name=f'conv{index}')(y)
+            y = self.norm(name=f'bn{index}')(y)
+        if self.squeeze:
+            y = SqueezeExcite(y.shape[-1] // 16, nn.relu, ('fc1', 'fc2'), dtype=y.dtype, name='se')(y)
+        stride = math.prod(stride for _, _, stride, _ in self.layers)
         if stride > 1 or x.shape[-1] != y.shape[-1]:
             x = self.norm(name='downsample_1')(self.conv(y.shape[-1], 1, stride, name='downsample_0')(x))
         return nn.relu(y + x)
-
-
-def load_resnet(network: str, source: str | Path, *, stages: int, setting: str) -> dict[str, Any]:
-    """ImageNet weights for `ResNet(network, stages=stages)`, up to the stage that it keeps.
-
-    Args:
-      network: 'resnet18' or 'resnet50'.
-      source: 'hub' (torchvision's, from the Hugging Face hub), 'packaged', or the path of a safetensors file with
-        torchvision's names. Packaged are ResNet-18 up to layer3, which is ImageNet-initialised and then lightly
-        fine-tuned on another task: not the ImageNet weights themselves; and ResNet-50 up to layer2, which wants
-        `stride_in_1x1=True`, whereas the hub's wants False.
-      stages: how many of the four.
-      setting: the config's name for `source`; error lines quote it.
-
-    Returns:
-      `{'params': ..., 'batch_stats': ...}`, the tree of the module, float32.
-    Raises:
-      UserError: unknown network; more stages than the package has; a file that is missing, broken, or lacks a
-        tensor; no way to the hub.
-    """
-    _check(network, stages)
-    if source == 'packaged':
-        path, last = PACKAGED[network]
-        if stages > last:
-            raise UserError(
-                f'{setting}: the packaged {network} ends with layer{last}, not layer{stages}: '
-                f"keep {last} stages, or take 'hub' or the path of a file"
-            )
-    elif source == 'hub':
-        path = hub_file(HUB[network], setting=setting)
-    else:
-        path = Path(source)
-        if not path.is_file():
-            raise UserError(f"{setting}: {source}: no such weights file (it takes a path, 'packaged' or 'hub')")
-
-    module = ResNet(network, stages=stages)
-    spec = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
-    leaves = flax.traverse_util.flatten_dict(spec)
-    names = {at: _torch_name(*at[1:]) for at in leaves}
-    # Kernels are OIHW there and HWIO here.
-    shapes = {
-        names[at]: tuple(leaf.shape[axis] for axis in (3, 2, 0, 1)) if leaf.ndim == 4 else leaf.shape
-        for at, leaf in leaves.items()
-    }
-    tensors = read_tensors(path, shapes)
-    return flax.traverse_util.unflatten_dict(
-        {
-            at: tensors[name].transpose(2, 3, 1, 0) if tensors[name].ndim == 4 else tensors[name]
-            for at, name in names.items()
-        }
-    )
-
-
-def _check(network: str, stages: int) -> None:
-    if network not in BLOCKS:
-        raise UserError(f'unknown ResNet {network!r}: one of {", ".join(BLOCKS)}')
-    if stages not in range(1, 5):
-        raise UserError(f'a ResNet has 1 to 4 stages, not {stages}')
-
-
-def _torch_name(*path: str) -> str:
-    """'layer1_0', 'downsample_1', 'mean' -> 'layer1.0.downsample.1.running_mean'."""
-    return '.'.join([*(part.replace('_', '.') for part in path[:-1]), TENSORS[path[-1]]])

@@ -1,6 +1,6 @@
-"""A U-Net whose encoder is an ImageNet ResNet-18 with its last layers clipped."""
+"""U-Nets whose encoder is an ImageNet network with its last layers clipped."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -8,17 +8,18 @@ import jax.numpy as jnp
 
 from astro_gan.colorization import CHANNELS
 from astro_gan.models.backbones import imagenet_normalise
+from astro_gan.models.encoders import ENCODERS
 from astro_gan.models.layers import QUIET, Conv, UpConv, batch_norm, scaled_init
-from astro_gan.models.resnet import ResNet
 from astro_gan.models.unet import check_input, pad_to_multiple
 
 
 class ResNetUNet(nn.Module):
     """`[N, H, W, 1]` in [0, 1] -> colours `[N, H, W, CHANNELS[space]]` float32, any size from 64 x 64.
 
-    The encoder, 'encoder' in the parameters, sees the input as three equal channels, ImageNet-normalised; `load_resnet`
-    has its weights, `insert_backbone` puts them in. Each step up is nearest neighbour upsampling and a 3x3 convolution,
-    then another 3x3 convolution that also sees the encoder's map of that size; the last one, the input.
+    The encoder, 'encoder' in the parameters, is a ResNet-18, or what a subclass names. It sees the input as three equal
+    channels, ImageNet-normalised; `load_encoder` has its weights, `insert_backbone` puts them in. Each step up is
+    nearest neighbour upsampling and a 3x3 convolution, then another 3x3 convolution that also sees the encoder's map of
+    that size; the last one, the input.
 
     Fields:
       space: 'lab', L* / 100 in and (a*, b*) / 110 in [-1, 1] out; or 'rgb', gray in and RGB out: the gray plus a
@@ -35,6 +36,7 @@ class ResNetUNet(nn.Module):
     4. With `train=True` make 'batch_stats' mutable. Exports with height and width free.
     """
 
+    network: ClassVar[str] = 'resnet18'  # of ENCODERS
     space: str = 'lab'
     stages: int = 3
     features: int = 32
@@ -54,7 +56,8 @@ class ResNetUNet(nn.Module):
         height, width = x.shape[1:3]
         padded = pad_to_multiple(x, self.multiple)
 
-        encoder = ResNet('resnet18', stages=self.stages, axis_name=self.axis_name, dtype=self.dtype, name='encoder')
+        options = {'axis_name': self.axis_name, 'dtype': self.dtype}
+        encoder = ENCODERS[self.network](stages=self.stages, **options, name='encoder')
         rgb = imagenet_normalise(jnp.repeat(padded, 3, axis=-1))
         maps = [2 * padded.astype(self.dtype) - 1, *encoder(rgb, train=train)]
         y = maps.pop()
@@ -73,3 +76,15 @@ class ResNetUNet(nn.Module):
 
     def _norm_relu(self, x: jax.Array, name: str, train: bool) -> jax.Array:
         return nn.relu(batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name, name=name)(x))
+
+
+class SEResNeXt50UNet(ResNetUNet):
+    """The same with an SE-ResNeXt-50 as its encoder."""
+
+    network: ClassVar[str] = 'seresnext50'
+
+
+class EfficientNetB0UNet(ResNetUNet):
+    """The same with an EfficientNet-B0 as its encoder."""
+
+    network: ClassVar[str] = 'efficientnet_b0'

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
+from scipy import ndimage
 
 from astro_gan.files.stretch import sky
 from astro_gan.mosaic.grid import Grid
@@ -15,6 +18,8 @@ from astro_gan.mosaic.tiles import Tile
 _SAMPLE = 1_000_000  # pixels of the grid that tell noise and background
 _LEAST_OVERLAP = 50  # samples: fewer tell nothing of two backgrounds
 _INNER = 1e-3  # of the weight: samples that are no rim
+_RAY, _BESIDE = (5.0, 1.2), (3.0, 0.7)  # of the noise, and of the change between pixels
+_GROWN, _RINGS = 1, 6  # pixels around a ray that are looked at; where splines have made rings of it
 BAND_VALUES = 1 << 20  # of the mosaic at a time
 
 
@@ -91,27 +96,88 @@ def _shared(one: Tile, other: Tile, step: int) -> list[tuple[slice, slice]] | No
 
 
 def coadded(
-    tiles: Sequence[Tile], grid: Grid, offsets: np.ndarray, variances: np.ndarray, band: int
+    tiles: Sequence[Tile],
+    grid: Grid,
+    offsets: np.ndarray,
+    variances: np.ndarray,
+    band: int,
+    *,
+    noise: np.ndarray | None = None,
+    rejected: list[int] | None = None,
 ) -> Iterator[np.ndarray]:
     """The mosaic, float32 `[planes, rows, W]`, `band` rows at a time; NaN where no tile has a value.
 
     Args:
         offsets: `[tiles, planes]`, added to the values.
         variances: `[tiles, planes]`: their inverse weighs a tile.
+        noise: `[tiles, planes]`: leave out cosmic rays (see `_rays`); None: all values count.
+        rejected: is told how many values were left out of each band.
     """
-    planes = tiles[0].frame.planes
+    planes, margin = tiles[0].frame.planes, 0 if noise is None else _RINGS + 1
     for top in range(0, grid.shape[0], band):
         bottom = min(top + band, grid.shape[0])
-        total = np.zeros((planes, bottom - top, grid.shape[1]))
+        start, stop = max(0, top - margin), min(bottom + margin, grid.shape[0])
+        total = np.zeros((planes, stop - start, grid.shape[1]))
         weight = np.zeros_like(total)
-        for tile, offset, variance in zip(tiles, offsets, variances, strict=True):
-            first, last = max(top, tile.box[0]), min(bottom, tile.box[1])
-            if first >= last:
-                continue
-            values, own = tile.rows(grid, first, last)
-            place = (slice(None), slice(first - top, last - top), slice(tile.box[2], tile.box[3]))
-            scaled = own / variance[:, None, None]
-            total[place] += np.where(own > 0, scaled * (values.astype(np.float64) + offset[:, None, None]), 0.0)
-            weight[place] += scaled
+        there = []
+        for index, tile in enumerate(tiles):
+            first, last = max(start, tile.box[0]), min(stop, tile.box[1])
+            if first < last:
+                values, own = tile.rows(grid, first, last)
+                place = (slice(None), slice(first - start, last - start), slice(tile.box[2], tile.box[3]))
+                there.append((index, place, values.astype(np.float64) + offsets[index][:, None, None], own))
+                if noise is None:
+                    _add(total, weight, there.pop(), variances)
+        if noise is not None:
+            inner = slice(top - start, bottom - start)
+            reach = [_RINGS if tiles[index].corner is None else _GROWN for index, *_ in there]
+            parts = [(place, values, own > 0, noise[index]) for index, place, values, own in there]
+            rays = _rays(parts, reach, total.shape)
+            for (index, place, values, own), ray in zip(there, rays, strict=True):
+                _add(total, weight, (index, place, values, np.where(ray[place], 0.0, own)), variances)
+                if rejected is not None:
+                    rejected.append(int(ray[:, inner].sum()))
+            total, weight = total[:, inner], weight[:, inner]
         with np.errstate(invalid='ignore', over='ignore'):
             yield (total / np.where(weight > 0, weight, np.nan)).astype(np.float32)
+
+
+def _add(total: np.ndarray, weight: np.ndarray, part: Any, variances: np.ndarray) -> None:
+    index, place, values, own = part
+    scaled = own / variances[index][:, None, None]
+    total[place] += np.where(scaled > 0, scaled * values, 0.0)
+    weight[place] += scaled
+
+
+def _rays(parts: Sequence[Any], reach: Sequence[int], shape: tuple[int, ...]) -> list[np.ndarray]:
+    """Cosmic rays: what sticks out of the median of three tiles or more, bool `shape` for each tile.
+
+    By more than _RAY of its noise and of how much the median changes from pixel to pixel (stars that are sampled
+    otherwise differ by that), and around that what differs by more than _BESIDE, as astrodrizzle does it (Fruchter and
+    Hook 2002, PASP 114, 144). Only what is brighter: of two rays in three frames the third frame must not be the odd
+    one.
+
+    Args:
+        parts: place in the band, values `[planes, h, w]`, which of them count `[h, w]`, noise `[planes]`.
+        reach: pixels around a ray, of each.
+    """
+    stack = np.full((len(parts), *shape), np.nan, np.float32)
+    for own, (place, values, counts, _) in zip(stack, parts, strict=True):
+        own[place] = np.where(counts, values, np.nan)
+    enough = np.isfinite(stack).sum(0) >= 3
+    if not enough.any():
+        return [np.zeros(shape, bool)] * len(parts)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', RuntimeWarning)  # pixels that no tile has
+        median = np.nanmedian(stack, axis=0)
+    flat = np.nan_to_num(median)
+    near = (1, 3, 3)
+    steep = ndimage.maximum_filter(flat, near, mode='nearest') - ndimage.minimum_filter(flat, near, mode='nearest')
+    found = []
+    for own, (_, _, _, noise), pixels in zip(stack, parts, reach, strict=True):
+        over = np.where(enough, own - median, 0)
+        sigma = noise[:, None, None]
+        ray = over > _RAY[0] * sigma + _RAY[1] * steep
+        beside = np.abs(over) > _BESIDE[0] * sigma + _BESIDE[1] * steep
+        found.append(beside & ndimage.maximum_filter(ray, (1, 2 * pixels + 1, 2 * pixels + 1)))
+    return found

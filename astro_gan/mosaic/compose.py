@@ -1,4 +1,4 @@
-"""Three bands of one sky as a colour picture."""
+"""Two or three bands of one sky as a colour picture."""
 
 from __future__ import annotations
 
@@ -44,12 +44,14 @@ def compose(
     maximum_pixels: int = 10**9,
     overwrite: bool = False,
 ) -> tuple[int, int]:
-    """Three frames, red first, as a picture on the pixels of the first (`stretch.lupton`); its height and width.
+    """Frames, red first, as a picture on the pixels of the first (`stretch.lupton`); its height and width.
+
+    Of two bands, red and blue, the green is their mean, as in `--color-from`.
 
     Args:
-        paths: FITS frames of one plane.
+        paths: two or three FITS frames of one plane.
         target: PNG and TIFF of 16 bits, JPEG, or FITS: three planes of the picture's values, in [0, 1].
-        scales: factors on the bands; None: their bright pixels are balanced.
+        scales: factors on the bands, one each; None: their bright pixels are balanced.
         stretch, softening: see `lupton`.
         hdu: the extension of each; None: its science image.
         maximum_pixels: of each frame.
@@ -58,6 +60,10 @@ def compose(
     Raises:
         UserError: frames that do not fit, or a place that is taken; one line.
     """
+    if len(paths) not in (2, 3):
+        raise UserError(f'compose: {len(paths)} band{"s" * (len(paths) != 1)}; two or three, red first')
+    if scales is not None and len(scales) != len(paths):
+        raise UserError(f'--scales: {len(scales)} for {len(paths)} bands; one for each, in their order')
     suffix = os.path.splitext(target.name)[1].lower()
     if suffix not in SUFFIXES:
         raise UserError(f'{printable(target)}: a picture ends in .png, .tif, .jpg or .fits')
@@ -73,11 +79,10 @@ def compose(
     first = frames[0]
     shape = (first.height, first.width)
     bands = [onto(frame, first.header, shape, where=printable(p)) for frame, p in zip(frames, paths, strict=True)]
-    if scales is None:
-        bands = balanced(bands)
+    bands = balanced(bands) if scales is None else [scale * band for scale, band in zip(scales, bands, strict=True)]
+    red, *green, blue = bands
     try:
-        scale = dict(zip('rgb', scales or (1.0, 1.0, 1.0), strict=True))
-        rgb = lupton(*bands, scales=(scale['r'], scale['g'], scale['b']), stretch=stretch, softening=softening)
+        rgb = lupton(red, green[0] if green else (red + blue) / 2, blue, stretch=stretch, softening=softening)
     except ValueError as error:
         raise UserError(f'{printable(target)}: {error}') from None
     enhanced = any('AGNOTICE' in frame.header for frame in frames)
@@ -119,6 +124,6 @@ def _write_picture(target: Path, kind: str, rgb: np.ndarray, made: dict[str, Any
         strips,
         like=None,
         comment=json.dumps(made, allow_nan=False),
-        notice=made.get('notice', 'three bands composed (Lupton et al. 2004)'),
+        notice=made.get('notice', 'bands composed (Lupton et al. 2004)'),
         software=made['software'],
     )

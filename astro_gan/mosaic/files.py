@@ -35,6 +35,7 @@ def make_mosaic(
     *,
     weights: Sequence[str] = (),
     match: bool = True,
+    rays: bool = False,
     rim: int | None = None,
     hdu: str | None = None,
     maximum_pixels: int = 10**9,
@@ -47,6 +48,7 @@ def make_mosaic(
         paths: FITS frames.
         weights: maps of the inverse variance for each; none: the inverse square of each frame's measured noise.
         match: bring the backgrounds to one level.
+        rays: leave out cosmic rays, where three frames or more overlap.
         rim, hdu: see `open_tiles`.
         maximum_pixels: of each frame and of the mosaic.
         overwrite: replace what is there.
@@ -76,20 +78,26 @@ def make_mosaic(
     if note := _filters(tiles):
         log(note)
     variances = np.ones_like(noise) if weights else noise**2
-    made = _describe(tiles, weights, offsets, noise, corners, match=match, rim=rim, hdu=hdu)
+    made = _describe(tiles, weights, offsets, noise, corners, match=match, rays=rays, rim=rim, hdu=hdu)
     planes = tiles[0].frame.planes
     shape = (height, width) if planes == 1 else (planes, height, width)
     header = _header(tiles, grid, made)
     reduction = math.ceil(max(grid.shape) / PREVIEW)
     band = max(1, BAND_VALUES // (planes * width * reduction)) * reduction
-    small = []
+    small: list[np.ndarray] = []
+    rejected: list[int] = []
+    if rays:  # all frames' rows are held at a time
+        band = max(1, band // (reduction * len(tiles))) * reduction
 
     def seal(written: Path) -> None:
+        if rays:
+            made['cosmic_rays'] = sum(rejected)
         provenance.seal(target, made, written)
 
     extensions = color_extensions(header) if planes == 3 else ()
     with open_writer(target, shape, header, extensions=extensions, overwrite=True, seal=seal) as write:
-        for rows in coadded(tiles, grid, offsets, variances, band):
+        told: dict[str, Any] = {'noise': noise, 'rejected': rejected} if rays else {}
+        for rows in coadded(tiles, grid, offsets, variances, band, **told):
             write(rows if planes == 3 else rows[0])
             small.append(_reduced(rows, reduction))
     write_preview(preview, np.concatenate(small, axis=1), made)
@@ -131,6 +139,7 @@ def _describe(
     corners: Sequence[tuple[int, int] | None],
     *,
     match: bool,
+    rays: bool,
     rim: int | None,
     hdu: str | None,
 ) -> dict[str, Any]:
@@ -148,6 +157,8 @@ def _describe(
             f'  noise {"/".join(f"{value:.4g}" for value in noise[index])}, offset {told}, '
             + ('interpolated' if corners[index] is None else 'pixels as they are')
         )
+    if rays:
+        history.append('cosmic rays left out: what sticks out of the median where three frames or more overlap')
     enhanced = any('AGNOTICE' in tile.frame.header for tile in tiles)
     if enhanced:
         history.append(provenance.NOTICE)
@@ -156,7 +167,13 @@ def _describe(
         'software': provenance.SOFTWARE,
         'task': 'mosaic',
         'inputs': inputs,
-        'settings': {'match': match, 'rim': rim, 'hdu': hdu, 'weights': 'maps' if weights else 'measured noise'},
+        'settings': {
+            'match': match,
+            'cosmic_rays': rays,
+            'rim': rim,
+            'hdu': hdu,
+            'weights': 'maps' if weights else 'measured noise',
+        },
         'history': history,
     }
 

@@ -25,14 +25,14 @@ from experiments.study import report
 from experiments.study.measure import measure, predictor, prepared
 from experiments.study.results import Results, Row, choose
 from experiments.study.systems import SYSTEMS
-from experiments.study.trainings import config_of, load_others, provide
+from experiments.study.trainings import config_of, load_others, provide, published
 
 TILES_FROM = {'colorization': 'unet_rgb', 'super_resolution': 'wdsr'}  # gray and RGB; low and high resolution
 
 
 def tiles(arguments: argparse.Namespace, task: str) -> tuple[Task, Any]:
     """The task whose metrics and baseline are used, and the tiles on which all systems of a task are measured."""
-    config = config_of(arguments, task, next(s for s in SYSTEMS[task] if s.name == TILES_FROM[task]))
+    config = config_of(arguments, task, next(s for s in SYSTEMS[task] if s.name == TILES_FROM[task]), 0)
     record = modes.make_task(config)
     return record, eval_batches(config, arguments.split, modes.log)
 
@@ -45,14 +45,16 @@ def study_task(arguments: argparse.Namespace, task: str, others: dict[str, Model
         return None
     record, batches = tiles(arguments, task)  # before the training: a wrong folder is noticed at once
     rows = []
+    if task == 'super_resolution' and (model := published(arguments)) is not None:
+        rows.append(Row('SRGAN pre-trained', [model]))
     for system in systems:
-        exports = provide(arguments, task, system)
+        exports = [provide(arguments, task, system, seed) for seed in range(arguments.seeds)]
         rows += [
-            Row(title, load_model(exports[stage]), stage, Path(arguments.runs) / system.name)
+            Row(title, [load_model(made[stage]) for made in exports if made], stage, Path(arguments.runs) / system.name)
             for title, stage in zip(system.titles, STAGES, strict=True)
-            if stage in exports
+            if any(stage in made for made in exports)
         ]
-    rows += [Row(title, model) for title, model in others.items()]
+    rows += [Row(title, [model]) for title, model in others.items()]
     if not rows:
         return None
     parts = list(prepared(record, batches))
@@ -61,11 +63,14 @@ def study_task(arguments: argparse.Namespace, task: str, others: dict[str, Model
     chosen = choose(pictures, truth)
     baseline = Row(modes.TASKS[task].BASELINE)
     for row in (baseline, *rows):
-        predict = predictor(row.model) if row.model else jax.jit(record.baseline)
-        row.table, row.pictures = measure(predict, record, batches, chosen, row.title)
-        jax.clear_caches()
-        means = record.summarize(row.table)[0]
-        modes.log(f'{row.title}: L1 {means["l1"]:.5f}, LPIPS {means["lpips"]:.4f}')
+        for model in row.models or [None]:
+            predict = predictor(model) if model else jax.jit(record.baseline)
+            table, shown = measure(predict, record, batches, chosen, row.title)
+            row.pictures = row.pictures if row.tables else shown
+            row.tables.append(table)
+            jax.clear_caches()
+            means = record.summarize(table)[0]
+            modes.log(f'{row.title}: L1 {means["l1"]:.5f}, LPIPS {means["lpips"]:.4f}')
     return Results(task, [baseline, *rows], record.summarize, pictures, chosen, inputs[chosen], truth[chosen])
 
 
@@ -78,6 +83,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument('--astro', default='', help='folder of astronomical pictures')
     parser.add_argument('--natural', default='', help='folder of natural pictures, for the systems pre-trained on them')
+    parser.add_argument('--published', default='', help="weights of the published SRGAN: 'pre-trained' in the tables")
+    parser.add_argument('--seeds', type=int, default=1, help='trainings of every system; default: 1')
     parser.add_argument('--runs', default='', help='folder of the workdirs; default: runs/study, or runs/study_smoke')
     parser.add_argument('--train', action='store_true', help='train what is missing')
     parser.add_argument('--smoke', action='store_true', help='tiny networks, a few steps')
@@ -114,6 +121,8 @@ def run(arguments: argparse.Namespace) -> None:
     known = [system.name for systems in SYSTEMS.values() for system in systems]
     if unknown := sorted(set(arguments.only) - set(known)):
         raise UserError(f'--only: {unknown[0]!r} is no system; there are {", ".join(known)}')
+    if arguments.seeds < 1:
+        raise UserError(f'--seeds: {arguments.seeds} is too small; it must be at least 1')
     output = Path(arguments.output)
     report.check_folder(output)  # before anything is measured
     for folder in filter(None, (arguments.astro, arguments.natural)):

@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from astro_gan.audit import auditor
+from astro_gan.audit import auditor, sources
 from astro_gan.audit.align import pair_of
 from astro_gan.audit.auditor import audit, without_counterpart
 from astro_gan.audit.files import audit_folder, colored, thumbnail, write_audit
@@ -96,6 +96,30 @@ def test_a_clean_output_leaves_the_noise():
     assert found.summary['without_counterpart'] == 0
     off = audit(pair_of(input, (fine + 1).astype(np.float32)))
     assert off.summary['chi_square'] == pytest.approx(1.25, abs=0.08)  # half the noise everywhere
+
+
+@pytest.mark.parametrize('place', [(20.0, 20.0), (20.5, 20.5), (20.3, 19.8)])
+@pytest.mark.parametrize('width', [1.4, 3.0])
+def test_what_the_input_says_does_not_depend_on_the_grid(place, width):
+    """A star between four pixels has the significance of its light, that of the filter with its shape and place."""
+    star = gaussian((41, 41), place, 1.0, width)
+    height = 5 / np.sqrt(np.square(star).sum())
+    errors = sources.filter_errors([1.2, width], 0.0)
+    found = sources.significance((height * star).astype(np.float32), np.array([place]), errors, around=False)
+    assert found[0] == pytest.approx(5.0, rel=0.01)
+
+
+def test_fluxes_are_sums_in_circles():
+    """Of a star and a slope of the sky: that of all its light within the circle, also at the border, without holes."""
+    x = np.arange(60)
+    image = (gaussian((60, 60), (30.3, 29.6), 10.0, 4.0) + 0.01 * x).astype(np.float32)
+    missing = np.zeros(image.shape, bool)
+    places = np.array([(30.3, 29.6), (0.0, 30.0)])
+    inside = 10.0 * np.pi * 4.0**2 / (4 * np.log(2)) * (1 - 2 ** (-4 * (6.0 / 4.0) ** 2))
+    assert sources.flux(image, missing, places, 6.0) == pytest.approx([inside, 0.0], abs=1.0)
+    missing[18:25] = True
+    image[18:25] = np.nan
+    assert sources.flux(image, missing, places, 6.0) == pytest.approx([inside, 0.0], abs=1.5)
 
 
 def test_bands_are_one(sky, honest, monkeypatch):

@@ -1,6 +1,6 @@
 """Damaged files and settings of every kind, read as a user would have them read: a result, or one line that says what
-is wrong. Wrong is a traceback, more than 20 s, more than 2 GiB, a word of a library on the screen, a refusal in a
-library's words, a file outside of the output folder, and anything left behind.
+is wrong. Wrong is a traceback, more than 20 s of a processor, more than 2 GiB, a word of a library on the screen, a
+refusal in a library's words, a file outside of the output folder, and anything left behind.
 
     python -m tests.campaigns.fuzz --count 10000 --seed 0
 
@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ from typing import Any
 from tests.campaigns import report
 from tests.runs import ROOT, compiler_flags
 
-LONGEST = 20.0  # seconds for a case
-START = 300.0  # for a process to be ready
+LONGEST = 20.0  # seconds of a processor for a case
+PATIENCE = 300.0  # for a process to be ready, and for a case where others use the processors, or one that only waits
 
 
 class Child:
@@ -42,7 +43,7 @@ class Child:
         command = [sys.executable, '-m', 'tests.campaigns.fuzz_child', folder]
         pipes: dict[str, Any] = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE}
         self._process = subprocess.Popen(command, env=self._environment, cwd=ROOT, **pipes)
-        answer = self._answer(START)
+        answer = self._answer(PATIENCE)
         if answer is None:
             raise RuntimeError('the process of the campaign does not start')
         self.kinds = answer['kinds']
@@ -59,17 +60,25 @@ class Child:
             self._process.send_signal(signal.SIGABRT)  # it says where it is
             self.close()
             self._start()
-            wrong = f'more than {LONGEST:.0f} s' if status is None else f'the process died ({status})'
+            wrong = f'more than {LONGEST:.0f} s of a processor' if status is None else f'the process died ({status})'
             return {'wrong': wrong, 'seconds': LONGEST * (status is None), 'mib': 0.0}
         return answer
 
-    def _answer(self, seconds: float) -> dict[str, Any] | None:
+    def _answer(self, longest: float) -> dict[str, Any] | None:
+        """What the process says; None if it takes more time of a processor, or more than PATIENCE."""
+        began, used = time.monotonic(), self._used()
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
-            if not selector.select(seconds):
-                return None
+            while not selector.select(1.0):
+                if self._used() - used > longest or time.monotonic() - began > PATIENCE:
+                    return None
         line = self._process.stdout.readline()
         return json.loads(line) if line else None
+
+    def _used(self) -> float:
+        """Seconds that it has had of processors."""
+        ticks = Path(f'/proc/{self._process.pid}/stat').read_text().rpartition(')')[2].split()
+        return (int(ticks[11]) + int(ticks[12])) / os.sysconf('SC_CLK_TCK')
 
     def close(self) -> None:
         try:

@@ -35,7 +35,7 @@ FOREIGN = re.compile(
     r"|'(str|int|float|bytes|list|dict|tuple|bool)' (object|and|instances)|instances of|fault of this program"
     r'|Bad code word|[a-z]_[a-z]+ returned|IMCD_|DEFLATE_|[a-z]{3}\(\)|ignore_missing|setting an array|malformed node'
     r'|not enough values|too many values|does not fit in memory|out of memory|cannot allocate'
-    r'|expected (str|int|bytes|a )|truth value|\bself\b|ufunc|Verification reported'
+    r'|expected (str|int|bytes|a )|truth value|\bself\b|ufunc|Verification reported|end-of-stream'
 )
 TELLING = ('error: ', 'note: ', 'astro-gan ', 'usage: ', '  ', 'FATAL Flags')
 
@@ -71,14 +71,15 @@ def main() -> None:
 
 
 def run(root: Path, kind: str, number: int, make: Any, use: Any) -> dict[str, Any]:
-    """One case: what went wrong ('' if nothing did), seconds, and the most memory in MiB."""
+    """One case: what went wrong ('' if nothing did), seconds of a processor, and the most memory in MiB."""
     choose = random.Random(f'{kind} {number}')
     folder = root / 'case'
     (folder / 'in').mkdir(parents=True)
     path, out = make(folder / 'in', choose), folder / 'out'
     given = _listing(folder)
+    own = path.read_bytes() if path.is_file() else b''
     Path('/proc/self/clear_refs').write_text('5')  # the peak begins anew
-    began = time.monotonic()
+    began = time.process_time()
     with _captured(root) as said:
         try:
             status = use(path, out, choose) or 0
@@ -87,8 +88,8 @@ def run(root: Path, kind: str, number: int, make: Any, use: Any) -> dict[str, An
             print('error:', ' '.join(str(error).split()), file=sys.stderr)
         except BaseException as error:
             status = ''.join(traceback.format_exception(error)[-3:])
-    seconds, peak = time.monotonic() - began, _peak()
-    wrong = _wrong(status, *said, root)
+    seconds, peak = time.process_time() - began, _peak()
+    wrong = _wrong(status, *said, root, own)
     new = {name for name in _listing(folder) - given if not name.startswith('out')}
     made = {name for name in _listing(folder) - given if name.startswith('out/')}
     left = {name for place in ('tmp', 'home', 'cwd') for name in _listing(root / place)}
@@ -127,8 +128,9 @@ def _captured(root: Path) -> Iterator[list[str]]:
                 said.append(file.read().decode('utf-8', 'replace'))
 
 
-def _wrong(status: Any, out: str, err: str, root: Path) -> str:
-    """What is wrong with an outcome; '' if it is a result or a refusal in words that a user understands."""
+def _wrong(status: Any, out: str, err: str, root: Path, own: bytes) -> str:
+    """What is wrong with an outcome; '' if it is a result or a refusal in words that a user understands, or in the
+    input's `own` words, quoted."""
     if isinstance(status, str):
         return ' '.join(status.split())[-600:]
     if 'Traceback' in err:
@@ -139,6 +141,8 @@ def _wrong(status: Any, out: str, err: str, root: Path) -> str:
     errors = [line for line in err.splitlines() if line.startswith(('error: ', 'astro-gan '))]
     for line in errors:
         line = line.replace(str(root), '')
+        for quoted in re.findall("'([^']{6,})'", line):  # the names of types are shorter
+            line = line.replace(quoted, '...') if quoted.encode() in own else line
         if match := FOREIGN.search(line):
             return f'in the words of a library, {match[0]!r}: {line[:300]!r}'
         if not line.isprintable():

@@ -10,6 +10,8 @@ from PIL import Image
 from astro_gan import cli
 from astro_gan.demo.work import FRAME, PICTURE
 
+playwright = pytest.importorskip('playwright.sync_api')
+
 
 def run(page):
     """Press Run, and wait for the result or the error."""
@@ -62,7 +64,7 @@ def gray(tmp_path_factory):
 
 
 def test_the_example_by_the_keyboard_alone(visit, tmp_path, capsys):
-    """Tab to Run and Enter: a slider that moves, numbers, and files that are the command's to the last byte."""
+    """Tab to Run and Enter: a slider that moves by mouse and keys, files that are the command's to the last byte."""
     page = visit()
     for _ in range(40):
         page.keyboard.press('Tab')
@@ -77,7 +79,7 @@ def test_the_example_by_the_keyboard_alone(visit, tmp_path, capsys):
     assert page.locator('#line textarea').input_value() == 'astro-gan upscale hubble_deep_field.jpg --check -o DIR'
 
     upper = page.locator('#slider img').nth(1)
-    assert upper.evaluate('image => image.naturalWidth') == 1024
+    playwright.expect(upper).to_have_js_property('naturalWidth', 1024, timeout=60_000)
     box = page.locator('#slider .slider-wrap').bounding_box()
     middle = box['x'] + box['width'] / 2, box['y'] + box['height'] / 2
     page.mouse.move(*middle)
@@ -86,6 +88,13 @@ def test_the_example_by_the_keyboard_alone(visit, tmp_path, capsys):
     page.mouse.up()
     cut = float(re.search(r'([\d.]+)%', upper.get_attribute('style'))[1])
     assert cut == pytest.approx(80, abs=4)
+    line = page.locator('#slider [role=slider]')
+    line.focus()
+    for key, value in (('End', 100), ('PageDown', 90), ('ArrowLeft', 88), ('Home', 0), ('ArrowRight', 2)):
+        page.keyboard.press(key)
+        playwright.expect(line).to_have_attribute('aria-valuenow', str(value))
+        cut = float(re.search(r'([\d.]+)%', upper.get_attribute('style'))[1])
+        assert cut == pytest.approx(value, abs=1)
 
     expected = by_command(tmp_path / 'command', 'upscale', PICTURE, '--check')
     assert downloads(page, tmp_path) == expected

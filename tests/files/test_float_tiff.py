@@ -124,3 +124,30 @@ def test_written_floats_come_back(tmp_path, channels):
         assert page.tags.valueof(34675) == (b'profile' if channels == 3 else None)
     assert len(sealed) == 1
     assert sorted(os.listdir(tmp_path)) == ['a.tif', 'like.tif']
+
+
+@pytest.mark.parametrize(
+    ('tags', 'expected'),
+    [
+        ([(282, 5, 1, (1, 3)), (283, 5, 1, (3, 1)), (296, 3, 1, 3)], ((2, 3), (6, 1), 3)),
+        ([(282, 5, 1, (1, 1)), (283, 5, 1, (1, 1)), (296, 3, 1, 0)], None),  # no unit has that number
+        ([(282, 5, 1, (2**32 - 1, 1)), (283, 5, 1, (1, 1)), (296, 3, 1, 2)], None),  # twice that has no room
+        ([(282, 3, 1, 72), (283, 5, 1, (72, 1)), (296, 3, 1, 2)], None),  # no fraction
+        ([(282, 5, 1, (72, 0)), (283, 5, 1, (72, 1)), (296, 3, 1, 2)], None),
+    ],
+)
+def test_what_a_tiff_says_of_its_print_cannot_end_a_run(tmp_path, tags, expected):
+    """The density doubles with the pixels; one that is damaged, or has no room, is left out."""
+    like, target = tmp_path / 'like.tif', tmp_path / 'a.tif'
+    pixels = picture(1)[..., 0].astype(np.float32)
+    tifffile.imwrite(like, pixels, photometric='minisblack', metadata=None, resolution=(2, 2))
+    with tifffile.TiffFile(like, mode='r+') as file:
+        for code, dtype, _, value in tags:
+            file.pages[0].tags[code].overwrite(value, dtype=dtype)
+    options = {'like': like, 'factor': 2, 'description': '', 'software': ''}
+    write_float_tiff(target, (*pixels.shape, 1), [pixels[..., None]], **options)
+    with tifffile.TiffFile(target) as file:
+        page = file.pages[0]
+        np.testing.assert_array_equal(page.asarray(), pixels)
+        found = [page.tags.valueof(name) for name in ('XResolution', 'YResolution', 'ResolutionUnit')]
+    assert found == list(expected or ((1, 1), (1, 1), 1))

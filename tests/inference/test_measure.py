@@ -78,6 +78,15 @@ def test_noise_and_sky_are_local():
     np.testing.assert_allclose(found.sky.window(300, 0, 1, 384)[0, 40:340], 0.1 * x[0, 40:340], atol=3)  # one noise
 
 
+def test_dark_rows_are_no_sky():
+    """Rows and a column along the borders that fade to far below the sky, as cameras have: it stays where it is."""
+    data = skies.field(1, fwhm=2.5, count=60)[0]
+    data[:9] -= np.linspace(70, 2, 9)[:, None]
+    data[:, :2] -= 30
+    sky = measure(data).sky
+    np.testing.assert_allclose(sky.values, 100, atol=1)  # half the noise
+
+
 def test_maps_agree_over_windows():
     """A window of a map is that part of the whole: tiles see one sky."""
     mesh = Mesh(np.random.default_rng(5).normal(size=(4, 6)), (250, 391))

@@ -252,3 +252,22 @@ def test_wrong_uses_are_one_line(one_line, models, gray_picture, tmp_path):
     fits.PrimaryHDU(skies.field(1, size=70)[0]).writeto(tmp_path / 'a.fits')
     words = ['a.fits', '--residual', '--format']
     one_line('upscale', tmp_path / 'a.fits', '--format', 'png', '--residual', model=models['frames'], words=words)
+
+
+def test_values_at_the_end_of_float32_spoil_nothing_around_them(field):
+    """Pixels that no instrument could have measured are filled from around them, as gaps are."""
+    data = field.copy()
+    data[64, 64], data[65, 65] = 3e38, -3e38
+    source, spoiled = (
+        FrameSource('a.fits', Frame(pixels, None, fits.Header(), '0'), Stretch('linear', 0, 1))
+        for pixels in (np.where(data == field, field, np.nan), data)
+    )
+    given = {'sky': 100.0, 'noise': 2.0, 'fwhm': 2.5, 'correlation': 0.0, 'concentration': 0.75}
+    plain, other = (observed.observe(framer().networks[0], each, **given) for each in (source, spoiled))
+    z, usable = other.noise_units(0, 128)
+    assert (~usable).sum() == 2
+    assert z[0, 64, 64] == z[0, 65, 65] == 0
+    assert np.abs(z).max() < 1e4
+    first, second = (np.concatenate(list(each.strips(tile=64, log=print))) for each in (plain, other))
+    np.testing.assert_array_equal(second, first)
+    assert np.abs(second).max() < 1e4

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import pyvips
 from PIL import Image
+from scipy import ndimage
 
 from astro_gan import cli
 from astro_gan.errors import UserError
@@ -116,11 +117,32 @@ def test_consistent_files_need_sixteen_bits(run, tmp_path):
     assert (fine.format, fine.bands) == ('ushort', 3)
     again = reduced(fine.numpy().astype(np.float32) / 65535, 2)
     assert np.abs(255 * again - np.asarray(picture)).max() < 2e-3
+    assert json.loads((tmp_path / 'out/a.png.json').read_text())['clipped_pixels'] == 0
     status, _, err = run('upscale', tmp_path / 'a.png', '--consistent', out=tmp_path / 'eight')
     assert status == 0
     assert '--depth 16' in err
     coarse = np.asarray(Image.open(tmp_path / 'eight/a.png'), np.float32) / 255
     assert 0.02 < np.abs(255 * (reduced(coarse, 2)) - np.asarray(picture)).max() < 1
+
+
+def test_what_was_clipped_is_counted(run, models, tmp_path):
+    """A picture with black and white: its description counts the pixels; away from them the file is the input again."""
+    y, x = np.mgrid[:66, :70]
+    pixels = np.repeat(np.clip(128 + 400 * np.sin(x / 3) * np.cos(y / 4), 0, 255).astype(np.uint8)[..., None], 3, -1)
+    pixels[:, 35:] = 90 + pixels[:, 35:] // 4
+    Image.fromarray(pixels).save(tmp_path / 'a.png')
+    assert run('upscale', tmp_path / 'a.png', '--consistent', '--depth', 16)[0] == 0
+    made = refined(load_model(models['upscale']), consistent=True)(np.float32(pixels) / 255)
+    clipped = (np.abs(made - 0.5) > 0.5 + 0.5 / 65535).any(-1)
+    assert clipped.sum() > 100
+    told = json.loads((tmp_path / 'out/a.png.json').read_text())['clipped_pixels']
+    assert told == pytest.approx(clipped.sum(), abs=0.01 * clipped.sum())
+    again = reduced(pyvips.Image.new_from_file(str(tmp_path / 'out/a.png')).numpy().astype(np.float32) / 65535, 2)
+    off = np.abs(255 * again - pixels).max(-1)
+    near = ndimage.binary_dilation(clipped, iterations=4).reshape(66, 2, 70, 2).any((1, 3))
+    assert off[~near].max() < 2e-3
+    assert (~near).sum() > 1000
+    assert off[near].max() > 0.01
 
 
 def test_options_stand_in_the_description(run, tmp_path):

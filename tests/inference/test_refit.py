@@ -107,8 +107,9 @@ def test_bands_do_not_show(monkeypatch):
 
     places, missing, residual = refit.refit(frame, np.ones(SHAPE, bool), output, PSF)
     whole = output + shown(missing, places)
-    for band, sizes in ((256, (128,)), (256, (30, 2, 96)), (20, (64, 64)), (20, (8,) * 16)):
+    for band, block, sizes in ((256, 99, (128,)), (256, 30, (30, 2, 96)), (20, 99, (64, 64)), (20, 7, (8,) * 16)):
         monkeypatch.setattr(fluxes, 'BAND', band)
+        monkeypatch.setattr(fluxes, 'BLOCK', block)
         made, left = run(sizes)
         np.testing.assert_allclose(made[..., 0, 0], whole, atol=2e-3)
         np.testing.assert_allclose(left[0], residual, atol=2e-3)

@@ -155,7 +155,7 @@ def test_very_wide_images_get_flat_tiles(monkeypatch):
         )
 
     whole = strips()
-    monkeypatch.setattr(tiling, '_STRIP_BYTES', 16 * 4 * 3 * 4 * 900)
+    monkeypatch.setattr(tiling, 'STRIP_BYTES', 16 * 4 * 3 * 4 * 900)
     flat = strips()
     assert [len(strip) for strip in whole] == [80]
     assert [len(strip) for strip in flat] == [32, 32, 16]

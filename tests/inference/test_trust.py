@@ -22,7 +22,7 @@ from astro_gan.noise_units import from_network, to_network
 from benchmarks import trust as benchmark
 from tests.inference.skies import field
 from tests.networks import pictures
-from tests.small_models import framer, saved, upscaler
+from tests.small_models import colorizer, framer, saved, upscaler
 
 CALIBRATION = {
     'coverage': 0.9,
@@ -157,8 +157,10 @@ def test_where_nothing_was_measured(tmp_path):
         trust.trusted(bicubic(2))
     with pytest.raises(UserError, match='--trust: no errors of'):
         trust.trusted(interpolated(model, model, 0.5))
-    with pytest.raises(UserError, match='--trust: no errors of'):
+    with pytest.raises(UserError, match='--trust: tiny_x2 is a chain of 2 networks; errors of single ones'):
         trust.trusted(Model(model.description, model.networks * 2))
+    with pytest.raises(UserError, match='makes colours, which are guesses'):
+        trust.trusted(colorizer())
     frame = type('Frame', (), {'path': 'a.fits', 'frame': None})()
     with pytest.raises(UserError, match=r'a\.fits: --trust: errors of tiny_x2 were measured on pictures, not on'):
         trust.promise(model, frame, tmp_path / 'a.fits', Settings())

@@ -10,13 +10,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from skimage import data
 
-from astro_gan.models import ResNet, insert_backbone, load_resnet, make_discriminator, make_generator
+from astro_gan.models import ResNet, insert_backbone, load_encoder, make_discriminator, make_generator
 from astro_gan.models.backbones import imagenet_normalise
-from astro_gan.models.resnet import PACKAGED
+from astro_gan.models.encoders import PACKAGED
 from tests.networks import apply, assert_close, conv, max_pool, norm, pictures, randomise, relu
 
 BLOCKS = {'resnet18': (2, 2, 2, 2), 'resnet50': (3, 4, 6, 3)}
-load = functools.partial(load_resnet, setting='config.weights.generator')
+load = functools.partial(load_encoder, setting='config.weights.generator')
 
 
 def torch_weights(network, stages):
@@ -177,7 +177,7 @@ def test_broken_files(tmp_path):
 
 def test_hub(monkeypatch, tmp_path):
     """'hub' asks for torchvision's weights; out of reach, the line says which setting takes a file."""
-    import astro_gan.models.resnet as module
+    import astro_gan.models.encoders as module
 
     save_file(torch_weights('resnet50', 1), tmp_path / 'w.safetensors')
     asked = []

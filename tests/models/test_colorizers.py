@@ -27,7 +27,7 @@ SIZES = [(64, 64), (65, 97)]
 
 
 def small(name, **fields):
-    levels = {'unet': {'depth': 3}, 'resnet18_unet': {'stages': 1}}[name]
+    levels = {'depth': 3} if name == 'unet' else {'stages': 1}
     return make_generator(name, **{'features': 2, 'dropout': 0.5, **levels, **fields})
 
 
@@ -162,7 +162,7 @@ def test_bfloat16(name):
     assert np.sqrt(np.mean(np.square(difference))) < 0.03
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', [*NAMES, 'seresnext50_unet', 'efficientnet_b0_unet'])
 def test_export_with_free_sizes(name):
     """One artefact serves every batch and size, multiples or not."""
     module = small(name)

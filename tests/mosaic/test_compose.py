@@ -10,6 +10,7 @@ from PIL import Image
 
 from astro_gan import cli
 from astro_gan.files.stretch import lupton
+from astro_gan.inference.bands import balanced
 from tests.mosaic.conftest import STARS
 
 
@@ -45,6 +46,15 @@ def test_the_picture_is_luptons_of_the_bands(bands, tmp_path):
     with Image.open(tmp_path / 'm51.png') as picture:
         made = json.loads(picture.text['Comment'])
     assert [entry['file'] for entry in made['inputs']] == ['r.fits', 'g.fits', 'b.fits']
+
+
+def test_of_two_bands_the_green_is_the_mean(bands, tmp_path):
+    """Balanced or by given factors: red and blue as given, green half of each, in the formula of three."""
+    red, _, blue = (fits.getdata(path).astype(float) for path in bands)
+    for given, planes in (((), balanced([red, blue])), (('--scales', 1, 4), [red, 4 * blue])):
+        assert compose(bands[0], bands[2], '-o', tmp_path / 'two.fits', '--overwrite', *given) == 0
+        expected = lupton(planes[0], (planes[0] + planes[1]) / 2, planes[1])
+        np.testing.assert_array_equal(fits.getdata(tmp_path / 'two.fits'), np.moveaxis(expected, -1, 0))
 
 
 def test_bands_are_balanced(bands, tmp_path):
@@ -87,6 +97,8 @@ def test_what_is_no_band_is_refused(bands, write, tmp_path, capsys):
     assert 'cube.fits: holds 3 planes; a band is one' in refused(*bands[:2], cube, *out)
     Image.new('L', (80, 80)).save(tmp_path / 'a.png')
     assert 'a.png: is no FITS frame' in refused(*bands[:2], tmp_path / 'a.png', *out)
+    assert 'compose: 1 band; two or three, red first' in refused(bands[0], *out)
+    assert '--scales: 3 for 2 bands; one for each' in refused(*bands[:2], *out, '--scales', 1, 2, 3)
     assert 'a picture ends in' in refused(*bands, '-o', tmp_path / 'out.gif')
     assert compose(*bands, *out) == 0
     capsys.readouterr()

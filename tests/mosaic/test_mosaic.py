@@ -146,6 +146,41 @@ def test_frames_are_weighted_by_their_noise_or_a_map(write, mosaic, tmp_path):
     np.testing.assert_array_equal(data, one)
 
 
+@pytest.mark.parametrize(('angle', 'left', 'error', 'most'), [(0.0, 0.01, 5e-3, 400), (17.0, 0.06, 0.02, 4000)])
+def test_cosmic_rays_are_left_out(write, mosaic, tmp_path, angle, left, error, most):
+    """400 rays in four frames, on stars too: stars keep their flux, pixels their values; without rays all values stay.
+
+    Frames that are interpolated have rings around rays: there more values go, and some of the rays' light stays.
+    """
+    rng = np.random.default_rng(5)
+    places = [{'x': 3.0 * i, 'y': 2.0 * i, 'angle': angle * (i == 1)} for i in range(4)]
+    clean = [write(f'{i}.fits', shape=(130, 130), noise=0.5, seed=i, **at) for i, at in enumerate(places)]
+    hit = []
+    for path, at in zip(clean, places, strict=True):
+        data = fits.getdata(path).astype(float)
+        rows, columns = rng.integers(0, 130, (2, 100))
+        data[rows, columns] += rng.uniform(20, 2000, 100)
+        hit.append(write(f'hit{path[-6:]}', data=data, **at))
+    options = ('--no-match', '--rim', '0')
+    truth, header = mosaic(*clean, *options, name='clean.fits')
+    found, _ = mosaic(*hit, *options, '--cosmic-rays', name='hit.fits')
+    plain, _ = mosaic(*hit, *options, name='plain.fits')
+    wcs = WCS(header)
+    y, x = np.indices(truth.shape)
+    sky = wcs.all_pix2world(x.ravel(), y.ravel(), 0)
+    inside = [np.abs(np.stack(sky_wcs(**at).all_world2pix(*sky, 0)) - 64.5).max(0) < 62 for at in places]
+    where = (np.sum(inside, axis=0).reshape(truth.shape) >= 3) & (np.abs(plain - truth) > 3)
+    assert where.sum() > 250
+    assert np.mean(np.abs(found - truth)[where] > 3) < left
+    for star in STARS[1:4]:
+        assert flux(found, wcs, star)[0] == pytest.approx(flux(truth, wcs, star)[0], rel=error)
+        assert flux(plain, wcs, star)[0] > 1.5 * flux(truth, wcs, star)[0]
+    made = json.loads((tmp_path / 'hit.fits.json').read_text())
+    assert 350 < made['cosmic_rays'] < most
+    kept, _ = mosaic(*clean, *options, '--cosmic-rays', name='kept.fits')
+    np.testing.assert_array_equal(kept, truth)
+
+
 def test_missing_pixels_and_empty_borders(write, mosaic):
     """A hole is filled from the other frame; zeros around a footprint are nothing, and its rim yields to others."""
     data = np.full((100, 100), 7.0) + np.random.default_rng(0).normal(size=(100, 100)) * 0.1
