@@ -183,7 +183,7 @@ def test_the_published_network_is_pre_trained_and_fine_tuned(tmp_path):
     assert rows['SRGAN fine-tuned']['l1'] != rows['SRGAN pre-trained']['l1']
     text = (tmp_path / 'out' / 'README.md').read_text()
     assert '| fine-tuned is better than pre-trained only | L1 |' in text
-    assert '| SRGAN pre-trained | | not known | |' in text
+    assert '| SRGAN pre-trained |  | not known |  |' in text
 
 
 def test_a_training_with_other_settings_is_not_taken(trained):
