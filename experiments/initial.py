@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from ml_collections import ConfigDict
 from astro_gan import checkpoints
 from astro_gan.errors import UserError
 from astro_gan.model import load_model
-from astro_gan.models import insert_backbone
+from astro_gan.models import DISCRIMINATORS, GENERATORS, insert_backbone
 from astro_gan.state import GANState, state_shape
 from astro_gan.task import Stage, Task
 
@@ -102,8 +103,16 @@ def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """`name is 'edsr', not 'wdsr'; ...` for what decides the weights' shapes or meaning; '' if nothing differs."""
     theirs, ours = ({**net, **net.get('fields', {})} for net in (theirs, ours))
     keys = sorted((theirs.keys() | ours.keys()) - {'fields'} - NOT_IN_WEIGHTS)
-    different = [key for key in keys if theirs.get(key) != ours.get(key)]
-    return '; '.join(f'{key} is {theirs.get(key)!r}, not {ours.get(key)!r}' for key in different)
+    # What a description leaves out, as those of imported networks do, is the module's default.
+    values = [(key, *(net.get(key, _default(net.get('name'), key)) for net in (theirs, ours))) for key in keys]
+    return '; '.join(f'{key} is {their!r}, not {our!r}' for key, their, our in values if their != our)
+
+
+def _default(network: str | None, field: str) -> Any:
+    """Of a field of a generator or discriminator; None if there is no such field."""
+    module = {**GENERATORS, **DISCRIMINATORS}.get(network or '')
+    found = {entry.name: entry.default for entry in dataclasses.fields(module)} if module else {}
+    return found.get(field)
 
 
 def _from_workdir(config: ConfigDict, task: Any, workdir: Path, log: Callable[[str], None]) -> dict[str, Variables]:

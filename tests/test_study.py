@@ -3,12 +3,16 @@
 import csv
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from PIL import Image
+from safetensors.numpy import save_file
 from scipy import stats
 
 from astro_gan.errors import UserError
+from astro_gan.models import make_generator
 from astro_gan.tables import read_rows
 from experiments import run as modes
 from experiments.study import report
@@ -163,6 +167,23 @@ def test_what_cannot_be_trained_is_left_out(tmp_path, capsys):
     assert 'srgan_natural: left out, it needs natural pictures' in said
     assert 'srgan_natural_tuned: left out, it starts from srgan_natural' in said
     assert not list(tmp_path.iterdir())
+
+
+def test_the_published_network_is_pre_trained_and_fine_tuned(tmp_path):
+    """`--published`: an imported SRGAN is a row, and the start of its fine-tuning, which learns from the first step."""
+    module = make_generator('srresnet', features=8, blocks=2, norm_epsilon=1e-3, tanh=True)
+    variables = jax.jit(module.init)(jax.random.key(3), np.zeros((1, 16, 16, 3), np.float32))
+    tensors = {name: np.asarray(leaf) for name, leaf in flatten_dict(variables, sep='/').items()}
+    save_file(tensors, tmp_path / 'srgan.safetensors')
+    flags = ['--train', '--only', 'srgan_x4', f'--published={tmp_path / "srgan.safetensors"}']
+    study.run(arguments(tmp_path, *flags))
+    rows = {row['system']: row for row in read_rows(tmp_path / 'out' / 'super_resolution.csv')}
+    assert list(rows) == ['bicubic', 'SRGAN pre-trained', 'SRGAN fine-tuned']
+    assert rows['SRGAN fine-tuned']['l1'] == pytest.approx(rows['SRGAN pre-trained']['l1'], rel=0.2)  # two steps away
+    assert rows['SRGAN fine-tuned']['l1'] != rows['SRGAN pre-trained']['l1']
+    text = (tmp_path / 'out' / 'README.md').read_text()
+    assert '| fine-tuned is better than pre-trained only | L1 |' in text
+    assert '| SRGAN pre-trained |  | not known |  |' in text
 
 
 def test_a_training_with_other_settings_is_not_taken(trained):
