@@ -17,17 +17,15 @@ from scipy import ndimage
 
 from astro_gan.audit import sources
 from astro_gan.audit.align import Pair
+from astro_gan.audit.look import Look, look_at
 from astro_gan.audit.planes import new_plane
-from astro_gan.audit.reobserve import between, columns, larger, row_of, smaller
-from astro_gan.errors import UserError
+from astro_gan.audit.reobserve import columns, larger, row_of, smaller
 from astro_gan.fidelity import match, saturated
-from astro_gan.inference.measure import Measured, Mesh, measure
 
 KINDS = ('added', 'lost', 'moved', 'kept')
 DARK = 10.0  # noise units: pixels that the chi-square counts, as brighter ones have more noise than the sky
 LARGE = 5.0  # noise units
 HIGH = 10.0  # noise units: peaks that nobody overlooks
-ASSUMED = 2.5  # pixels: FWHM where nothing tells
 _MOVED = 0.5  # pixels of the input, and three times the error of a place: further than that a source has moved
 _LEFT = 0.3  # of its flux: a source of the input that keeps less is lost
 _BAND = 2e6  # pixels of the output at a time
@@ -58,25 +56,6 @@ class Audit:
     origin: np.ndarray | None = None
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Look:
-    """What was measured of the input, and how the output is made smaller."""
-
-    sky: Mesh
-    noise: Mesh
-    floor: float
-    fwhm: float
-    correlation: float
-    saturation: float
-    sigma: float | None
-    words: list[str]
-
-    def units(self, values: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the input: sky and noise, both float32 `[n, w]`."""
-        place = (top, 0, *values.shape)
-        return self.sky.window(*place), np.maximum(self.noise.window(*place), np.float32(self.floor))
-
-
 def audit(
     pair: Pair,
     *,
@@ -96,7 +75,7 @@ def audit(
     Raises:
         UserError: there is nothing to measure; one line.
     """
-    look = _look(pair, kernel, noise, fwhm)
+    look = look_at(pair, kernel, noise, fwhm)
     height, width = pair.input.shape
     residual = new_plane(height, width)
     detail = new_plane(pair.after.height, pair.after.width)
@@ -112,44 +91,8 @@ def audit(
     return Audit(pair, residual, detail, table, _summary(pair, look, residual, detail, table))
 
 
-def _look(pair: Pair, kernel: float | None, noise: float | None, fwhm: float | None) -> _Look:
-    levels = pair.after.levels and min(pair.before.levels or pair.after.levels, pair.after.levels)
-    floor = 255 / (levels - 1) / math.sqrt(12) if levels else 0.0
-    words = []
-    measured: Measured | None = None
-    try:
-        measured = measure(pair.input, noise=noise, fwhm=fwhm)
-    except ValueError as error:
-        if not floor and noise is None:
-            raise UserError(f'{pair.before.path}: {error}; --noise says how much there is') from None
-    shape = pair.input.shape
-    if measured is None:
-        flat = np.full((1, 1), float(np.nanmedian(pair.input[:: max(1, shape[0] // 512)])))
-        sky, own = Mesh(flat, shape), Mesh(np.full((1, 1), noise or 0.0), shape)
-        correlation, width, full = 0.0, fwhm or ASSUMED, None
-    else:
-        sky, own, full = measured.sky, measured.noise, measured.saturation
-        correlation, width = measured.correlation.value, measured.fwhm.value
-        words += [line for line in measured.lines() if not line.startswith('sky')]
-    if floor and float(np.median(own.values)) < floor:
-        words.append(
-            f'less noise than the rounding of {levels} levels: {floor:.2g} levels of 255 are taken, and what is said '
-            'in sigma is in units of that'
-        )
-    if levels:
-        full = min(254.0, full) if full else 254.0
-    factor = pair.alignment.factor
-    if kernel is None:
-        sigma = between(pair.after.header, factor) if pair.is_frame else None
-    else:
-        sigma = kernel * factor / math.sqrt(8 * math.log(2)) or None
-    kind = 'antialiased bicubic resampling' if sigma is None else f'a Gaussian of {2.3548 * sigma / factor:.3g} px FWHM'
-    words.append(f'made smaller again by {kind}')
-    return _Look(sky, own, floor, width, float(np.clip(correlation, 0, 0.7)), full or math.inf, sigma, words)
-
-
 def _band(
-    pair: Pair, look: _Look, top: int, count: int, residual: np.ndarray, detail: np.ndarray
+    pair: Pair, look: Look, top: int, count: int, residual: np.ndarray, detail: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fill rows of the maps; the sources of the output and the input in them, with places in pixels of both files.
 
@@ -228,7 +171,7 @@ def _to_output(pair: Pair, places: np.ndarray, start: int, left: int) -> np.ndar
     return pair.alignment.to_output(places) - (start, left)
 
 
-def _table(pair: Pair, look: _Look, ours: np.ndarray, theirs: np.ndarray) -> dict[str, np.ndarray]:
+def _table(pair: Pair, look: Look, ours: np.ndarray, theirs: np.ndarray) -> dict[str, np.ndarray]:
     """Sources matched one to one; the columns of `Audit.sources`."""
     alone = ours[:, 5] > 0
     at = pair.alignment.to_input(ours[:, :2])
@@ -269,7 +212,7 @@ def without_counterpart(table: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _summary(
-    pair: Pair, look: _Look, residual: np.ndarray, detail: np.ndarray, table: dict[str, np.ndarray]
+    pair: Pair, look: Look, residual: np.ndarray, detail: np.ndarray, table: dict[str, np.ndarray]
 ) -> dict[str, Any]:
     total = count = beyond = within = 0
     square = biggest = 0.0
