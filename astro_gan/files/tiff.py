@@ -42,6 +42,7 @@ _TIFFFILE = (*_EXACT, COMPRESSION.ZSTD, COMPRESSION.LZMA)
 _RAW_PHOTOMETRICS = (32803, 34892)  # CFA, LinearRaw
 _RAW_COMPRESSIONS = (32767, 32769, 32770, 34713, 65000, 65535)  # Sony, Epson, Samsung, Nikon, Kodak, Pentax
 _DNG_VERSION = 50706
+_LARGEST_TILE = 2**24  # pixels; larger ones only in pictures that have as many
 _LARGEST_PART = 2**28  # bytes of a strip or tile that is decoded in memory to see whether it is whole
 
 logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what matters of its warnings is checked here
@@ -179,6 +180,9 @@ def is_ordinary(page: Any) -> bool:
 def check_parts(page: Any) -> None:
     """UserError, the reason, if strips or tiles are missing or damaged: decoders fill them with what they have."""
     file = page.parent.filehandle
+    if page.is_tiled and page.tilelength * page.tilewidth > max(_LARGEST_TILE, page.imagelength * page.imagewidth):
+        tile, whole = f'{page.tilewidth}x{page.tilelength}', f'{page.imagewidth}x{page.imagelength}'
+        raise UserError(f'damaged picture: tiles of {tile} pixels in a picture of {whole}')
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=False))[: math.prod(page.chunked)]
     if len(parts) < math.prod(page.chunked) or any(not offset or not count for offset, count in parts):
         raise UserError('damaged picture: some of its strips or tiles are missing')

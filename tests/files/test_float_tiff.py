@@ -94,6 +94,20 @@ BAD = {
 }
 
 
+def test_tiles_larger_than_any_picture(tmp_path):
+    """A tile of gigabytes in a small picture is damage, and is not made room for; one of 64 pixels is read."""
+    path = tmp_path / 'a.tif'
+    pixels = picture(1)[..., 0].astype(np.float32)
+    tifffile.imwrite(path, pixels, tile=(64, 64), compression='zlib')
+    np.testing.assert_array_equal(read_float_tiff(path).data, pixels[::-1])
+    with tifffile.TiffFile(path, mode='r+') as file:
+        file.pages[0].tags['TileLength'].overwrite(2**31 - 16, dtype=4)
+    with pytest.raises(
+        ValueError, match=r'a\.tif: damaged picture: tiles of 64x2147483632 pixels in a picture of 41x30'
+    ):
+        read_float_tiff(path)
+
+
 @pytest.mark.parametrize('name', BAD)
 def test_unusable_files_give_one_line_that_names_them(tmp_path, name):
     """Damage, odd channels and too many pixels are a line with the file's name."""
