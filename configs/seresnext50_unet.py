@@ -20,4 +20,6 @@ def get_config(variant: str = 'default') -> ConfigDict:
     config.name = 'seresnext50_unet'
     config.generator.name = 'seresnext50_unet'
     config.weights.generator = 'hub' if variant == 'paper' else 'none'
+    if variant == 'smoke':
+        config.generator.stages = 1
     return config
