@@ -17,6 +17,7 @@ HINTS_TOO = 0.25
 POINTS = 200  # the most hints; and as many of the pixels of bands are spread into their holes
 RECOLOURED = 0.5  # share of the examples with a guide that get other colours
 LEAST_SCALE, MOST_SCALE = 0.7, 3.0  # of their chroma
+SQUEEZED = 0.4  # at most, of it along one direction: other contrasts of hue
 
 
 def draw(key: jax.Array, lab: jax.Array, context: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -42,7 +43,7 @@ def draw(key: jax.Array, lab: jax.Array, context: jax.Array) -> tuple[jax.Array,
         guess = jnp.where(is_kind[name], paint(lightness, *palette_of(context, rows)), guess)
     # From a colour picture of 2 pixels to one of half the size.
     small = jnp.round(2.0 * (height / 4) ** jax.random.uniform(soft_key))
-    guess = jnp.where(is_kind['picture'], soften(ab, small), guess)
+    guess = jnp.where(is_kind['picture'], enlarge(lightness, ab, small), guess)
 
     follows = sum(is_kind[name] for name in (*ROWS, 'picture')) > 0
     hinted = is_kind['hints'] | (follows & (jax.random.uniform(too_key) < HINTS_TOO))
@@ -61,15 +62,19 @@ def draw(key: jax.Array, lab: jax.Array, context: jax.Array) -> tuple[jax.Array,
 
 
 def recoloured(key: jax.Array, lab: jax.Array, told: jax.Array) -> jax.Array:
-    """With `told`, and then in half of the cases: a*b* turned by any angle, mirrored or not, and scaled."""
-    chance, turn, flip, size = jax.random.uniform(key, (4,))
-    angle = 2.0 * jnp.pi * turn
+    """With `told`, and then in half of the cases: a*b* turned by any angle, mirrored or not, scaled and squeezed."""
+    chance, first, second, flip, size, squeeze = jax.random.uniform(key, (6,))
     scale = LEAST_SCALE * (MOST_SCALE / LEAST_SCALE) ** size
-    a, b = lab[..., 1], jnp.where(flip < 0.5, -1.0, 1.0) * lab[..., 2]
-    turned = jnp.stack([jnp.cos(angle) * a - jnp.sin(angle) * b, jnp.sin(angle) * a + jnp.cos(angle) * b], axis=-1)
-    turned = jnp.clip(scale * turned, -guides.AB_SCALE, guides.AB_SCALE)
+    flat = jnp.where(flip < 0.5, -1.0, 1.0) * SQUEEZED**squeeze
+    a, b = _turned(2.0 * jnp.pi * first, lab[..., 1], lab[..., 2])
+    turned = jnp.stack(_turned(2.0 * jnp.pi * second, scale * a, scale * flat * b), axis=-1)
+    turned = jnp.clip(turned, -guides.AB_SCALE, guides.AB_SCALE)
     chosen = jnp.where(told & (chance < RECOLOURED), turned, lab[..., 1:])
     return jnp.concatenate([lab[..., :1], chosen], axis=-1)
+
+
+def _turned(angle: jax.Array, a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return jnp.cos(angle) * a - jnp.sin(angle) * b, jnp.sin(angle) * a + jnp.cos(angle) * b
 
 
 def _hints(key: jax.Array, height: int, width: int) -> tuple[jax.Array, jax.Array]:
@@ -117,8 +122,8 @@ def paint(lightness: jax.Array, palette: jax.Array, used: jax.Array) -> jax.Arra
     return jnp.stack([jnp.interp(lightness, at, palette[:, c]) for c in (1, 2)], axis=-1)
 
 
-def soften(ab: jax.Array, small: jax.Array) -> jax.Array:
-    """`guides.soften` of a square to `small` pixels on a side: means over areas, enlarged by the Keys cubic."""
+def enlarge(lightness: jax.Array, ab: jax.Array, small: jax.Array) -> jax.Array:
+    """`guides.enlarge` of a square that was shrunk to `small` pixels on a side: areas, and the Keys cubic."""
     size = ab.shape[0]
     cells, pixels = jnp.arange(size)[:, None], jnp.arange(size)[None]
     step = size / small
@@ -130,9 +135,23 @@ def soften(ab: jax.Array, small: jax.Array) -> jax.Array:
     near, far = (1.5 * away - 2.5) * away**2 + 1.0, ((-0.5 * away + 2.5) * away - 4.0) * away + 2.0
     weights = jnp.where(away <= 1.0, near, far) * ((taps >= 0) & (taps < small))
     weights = weights / weights.sum(-1, keepdims=True)
-    enlarge = (jax.nn.one_hot(taps, size) * weights[..., None]).sum(1)
-    both = enlarge @ reduce
-    return jnp.einsum('yi,xj,ijc->yxc', both, both, ab)
+    grow = (jax.nn.one_hot(taps, size) * weights[..., None]).sum(1)
+    sides = jnp.clip(cells + jnp.arange(-1, 2)[None], 0, jnp.int32(small) - 1)
+    shares = jnp.array([guides.NEIGHBOUR, 1.0 - 2.0 * guides.NEIGHBOUR, guides.NEIGHBOUR])
+    smooth = (jax.nn.one_hot(sides, size) * shares[None, :, None]).sum(1)
+
+    def along(matrix: jax.Array, image: jax.Array) -> jax.Array:
+        return jnp.einsum('yi,xj,ijc->yxc', matrix, matrix, image)
+
+    light = lightness[..., None]
+    low, colours = along(reduce, light), along(reduce, ab)
+    mean = along(smooth, low)
+    slope = along(smooth, low * colours) - mean * along(smooth, colours)
+    slope = slope / (along(smooth, low * low) - mean * mean + guides.CONTRAST)
+    made = along(grow, colours) + along(grow, slope) * (light - along(grow, low))
+    for _ in range(guides.ROUNDS):
+        made = made + along(grow, colours - along(reduce, made))
+    return made
 
 
 def spread(lightness: jax.Array, values: jax.Array, mask: jax.Array, places: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -140,15 +159,22 @@ def spread(lightness: jax.Array, values: jax.Array, mask: jax.Array, places: jax
     height, width = mask.shape
     size = (height * width) ** 0.5
     rows, columns = jnp.mgrid[:height, :width] / size
-    all_places = jnp.stack([rows, columns, lightness / guides.REACH], axis=-1).reshape(-1, 3)
+    all_places = jnp.stack([rows, columns, lightness / guides.REACH - 1.0], axis=-1).reshape(-1, 3)
     points = all_places[places]
-    squares = sum(jnp.square(all_places[:, c, None] - points[None, :, c]) for c in range(3))
     # A pixel that was drawn twice counts once, as in a mask.
     first = jnp.zeros(height * width, jnp.int32).at[places[::-1]].set(jnp.arange(len(places))[::-1])
     counts = mask.reshape(-1)[places] & (first[places] == jnp.arange(len(places)))
-    weights = counts[None] / jnp.square(squares + guides.NEAR)
-    known = values.reshape(-1, 2)[places]
-    filled = (weights @ known) / jnp.maximum(weights.sum(-1, keepdims=True), 1e-12)
-    nearest = jnp.sqrt(jnp.where(counts[None], squares, jnp.inf).min(-1)).reshape(height, width)
-    filled = jnp.where(mask[..., None], values, filled.reshape(height, width, 2))
-    return filled, jnp.where(mask, 0.0, nearest)
+    among, _ = _covariance(points, points)
+    among = jnp.where(counts[:, None] & counts[None], among, 0.0) + jnp.diag(jnp.where(counts, guides.DOUBT, 1.0))
+    known = jnp.where(counts[:, None], values.reshape(-1, 2)[places], 0.0)
+    weights = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(among), known)
+    covariance, distances = _covariance(all_places, points)
+    filled = (covariance @ jnp.where(counts[:, None], weights, 0.0)).reshape(height, width, 2)
+    nearest = jnp.where(counts[None], distances, jnp.inf).min(-1).reshape(height, width)
+    return jnp.where(mask[..., None], values, filled), jnp.where(mask, 0.0, nearest)
+
+
+def _covariance(places: jax.Array, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """As in `guides`, of `places` `[m, 3]` and `points` `[n, 3]`."""
+    distances = jnp.sqrt(sum(jnp.square(places[:, c, None] - points[None, :, c]) for c in range(3)))
+    return jnp.exp(-distances) + guides.COMMON + guides.ALONG * places[:, 2:] * points[None, :, 2], distances

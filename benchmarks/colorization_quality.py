@@ -62,7 +62,7 @@ def _hints(count: int) -> Case:
 def _small(rows: int) -> Case:
     def case(rgb: np.ndarray, lab: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
         height, width = lab.shape[:2]
-        return {'picture': guides.soften(lab[..., 1:], rows, round(width * rows / height))}
+        return {'picture': guides.resized(lab[..., 1:], rows, round(width * rows / height))}
 
     return case
 

@@ -17,8 +17,8 @@ def get_config(variant: str = 'default') -> ConfigDict:
     config = common.colorization()
     config.name = 'colorize'
 
-    config.dataset.reduction = 8  # of a whole crop: the largest reduction of an example
-    config.dataset.least_reduction = 2.0  # of a part of it; log-uniform between the two
+    config.dataset.reduction = 4  # of a whole crop: the largest reduction of an example
+    config.dataset.least_reduction = 1.5  # of a part of it; log-uniform between the two
     config.dataset.working_reduction = 4  # at which a user's picture is coloured
     config.dataset.crop_size = 512
     config.dataset.eval_tile = 512
@@ -38,7 +38,7 @@ def get_config(variant: str = 'default') -> ConfigDict:
         stage.colourfulness_weight = 6.0  # of the difference in colourfulness: L1 alone is pale where it is unsure
         stage.best_metric = 'l1_ab'
     config.supervised.steps = 600
-    config.supervised.batch_size = 12
+    config.supervised.batch_size = 4
     config.supervised.learning_rate = 5e-4
     config.adversarial.steps = 0  # the guides leave little to guess
 
@@ -48,8 +48,8 @@ def get_config(variant: str = 'default') -> ConfigDict:
         config.generator.stages = 2
     if variant == 'paper':
         config.log_every = 100
-        config.supervised.steps = 4_000
-        config.supervised.eval_every = 250
+        config.supervised.steps = 7_000
+        config.supervised.eval_every = 500
         config.patience = 24
     config.task = 'guided'
     return config

@@ -155,7 +155,7 @@ def _stage() -> ConfigDict:
     stage.beta1 = 0.9  # Adam
     stage.beta2 = 0.999
     # l1, mse or charbonnier; of frames also noise_units. With generator.space 'classes' it is a cross entropy in which
-    # rare colours count more (losses.class_entropy), about 5 at first: pixel_weight 1 suits the adversarial stage.
+    # rare colours count more (losses.class_entropy), 1 to 5 at first: pixel_weight 1 suits the adversarial stage.
     stage.pixel_loss = 'l1'
     stage.pixel_weight = 1.0
     stage.feature_weight = 0.0  # of the perceptual loss

@@ -85,3 +85,40 @@ def test_gray_and_lightness_are_inverse_and_those_of_scikit_image():
     light = guides.lightness_of(gray)
     np.testing.assert_allclose(light, rgb2lab(np.repeat(gray[:, None], 3, 1))[:, 0], atol=1e-3)
     np.testing.assert_allclose(guides.lightness_to_gray(light), gray, atol=1e-4)
+
+
+def test_a_small_picture_follows_edges_and_keeps_its_means():
+    """Colour that is linear in L* comes back; means over the cells are the small picture's."""
+    rng = np.random.default_rng(3)
+    light = np.where(np.kron(rng.random((8, 10)), np.ones((12, 13)))[:96, :128] < 0.5, 20.0, 70.0).astype(np.float32)
+    ab = np.stack([0.5 * light - 10.0, 30.0 - 0.8 * light], axis=-1)
+    small = guides.resized(ab, 12, 16)
+    made = guides.enlarge(light, small)
+    assert np.abs(made - ab).mean() < 0.3 < 5.0 < np.abs(guides.resized(small, 96, 128) - ab).mean()
+    np.testing.assert_allclose(guides.resized(made, 12, 16), small, atol=0.3)
+    np.testing.assert_array_equal(guides.enlarge(light, ab), ab)
+    with pytest.raises(ValueError, match='no small one'):
+        guides.enlarge(light[:8], ab)
+
+
+def test_hints_are_spread_as_a_gaussian_process_says():
+    """Against the mean of the posterior, written out pixel by pixel with the covariance that is stated."""
+    rng = np.random.default_rng(4)
+    light = rng.uniform(0, 100, (10, 12))
+    mask = np.zeros((10, 12), bool)
+    mask.ravel()[rng.choice(120, 5, replace=False)] = True
+    values = rng.normal(0, 20, (10, 12, 2))
+    places = [(y / 120**0.5, x / 120**0.5, light[y, x] / guides.REACH) for y in range(10) for x in range(12)]
+
+    def covariance(p, q):
+        away = sum((a - b) ** 2 for a, b in zip(p, q, strict=True)) ** 0.5
+        return np.exp(-away) + guides.COMMON + guides.ALONG * (p[2] - 1) * (q[2] - 1)
+
+    known = np.flatnonzero(mask)
+    among = [[covariance(places[i], places[j]) + guides.DOUBT * (i == j) for j in known] for i in known]
+    weights = np.linalg.inv(among) @ values.reshape(-1, 2)[known]
+    expected = np.array([[covariance(p, places[j]) for j in known] @ weights for p in places]).reshape(10, 12, 2)
+    made, nearest = guides.spread(light, values, mask)
+    np.testing.assert_allclose(made, np.where(mask[..., None], values, expected), atol=1e-3)
+    assert (nearest[mask] == 0).all()
+    assert (nearest[~mask] > 0).all()

@@ -291,11 +291,11 @@ def _summary(
     detail_square, detail_count = np.sum(squares, axis=0)
     kinds = {kind: int((table['kind'] == kind).sum()) for kind in KINDS}
     alone = without_counterpart(table)
-    lonely = int(alone.sum())
+    lonely, high = int(alone.sum()), int((alone & (table['height'] > HIGH)).sum())
     seen = sum(kinds.values()) - kinds['lost']
     line = (
         f'{lonely} of {seen} sources {"has" if lonely == 1 else "have"} no counterpart in the input at '
-        f'{sources.COUNTERPART:g} sigma'
+        f'{sources.COUNTERPART:g} sigma' + (f', {high} of these over {HIGH:g} times the noise' if high else '')
     )
     if pair.alignment.factor == 1 and pair.after.levels:
         line = f'brightness kept to {biggest:.2g} levels of 255; {line}'
@@ -303,7 +303,7 @@ def _summary(
         'line': line,
         'sources': seen,
         'without_counterpart': lonely,
-        'without_counterpart_high': int((alone & (table['height'] > HIGH)).sum()),
+        'without_counterpart_high': high,
         **kinds,
         'chi_square': _rounded(square / count) if count else None,
         'beyond_5_sigma': _rounded(beyond / total) if total else None,

@@ -6,7 +6,7 @@ import argparse
 
 from astro_gan import commands
 from astro_gan.commands import checks
-from astro_gan.commands.apply import _number, _positive
+from astro_gan.commands.apply_options import number, positive
 
 
 def add_to(subparsers: argparse._SubParsersAction) -> None:
@@ -24,17 +24,17 @@ def add_to(subparsers: argparse._SubParsersAction) -> None:
     add('-o', '--out', required=True, type=commands.expanded, metavar='DIR', help='folder for the results')
     add(
         '--kernel',
-        type=_number(0, 50),
+        type=number(0, 50),
         metavar='PIXELS',
         help='how the output is made smaller: FWHM of a Gaussian, pixels of the input; 0: bicubic; default: bicubic, '
         'or the PSF between the two where it is known (outputs of frames_x2)',
     )
-    add('--noise', type=_number(1e-30, 1e30), metavar='X', help='of a pixel of the input; default: measured')
-    add('--fwhm', type=_number(0.5, 50), metavar='PIXELS', help="of the input's stars; default: measured")
+    add('--noise', type=number(1e-30, 1e30), metavar='X', help='of a pixel of the input; default: measured')
+    add('--fwhm', type=number(0.5, 50), metavar='PIXELS', help="of the input's stars; default: measured")
     add('--hdu', metavar='N|NAME', help='FITS input: the extension; default: the science image')
     add('--report', type=commands.expanded, metavar='HTML', help='write a report that opens in a browser, too')
     add('--overwrite', action='store_true', help='replace results that are there')
-    add('--max-megapixels', type=_positive, default=1000, metavar='N', help='refuse larger files (default: 1000)')
+    add('--max-megapixels', type=positive, default=1000, metavar='N', help='refuse larger files (default: 1000)')
     parser.set_defaults(run=run)
 
 

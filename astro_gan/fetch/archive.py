@@ -143,6 +143,9 @@ def _observations(answer: bytes, url: str, rows: int, log: Callable[[str], None]
     if any(issubclass(warning.category, DALOverflowWarning) for warning in caught):
         log(f'{url}: the archive lists the first {len(results)} images only; a smaller radius gives all')
     names = {name.lower(): name for name in results.fieldnames}
+    # Not by the library's getbyucd, which raises on any UCD in the list that is not as the standard has it.
+    ucds = {name: str(results.getdesc(name).ucd).upper().split(';') for name in reversed(results.fieldnames)}
+    by_ucd = {ucd: name for name, words in ucds.items() for ucd in words}
     missing = [name for name in ('dataset', 'spectral_elt') if name not in names]
     if len(results) and missing:
         raise UserError(f'{url}: the list has no column {missing[0]}')
@@ -151,15 +154,18 @@ def _observations(answer: bytes, url: str, rows: int, log: Callable[[str], None]
         value = record[names[name]] if name in names else ''
         return '' if value is None or value is np.ma.masked else texts.one_line(value)
 
+    def number(record: Any, ucd: str) -> float | None:
+        return _number(record[by_ucd[ucd]]) if ucd in by_ucd else None
+
     observations = []
     for record in results:
-        ra, dec = _number(record.getbyucd('POS_EQ_RA_MAIN')), _number(record.getbyucd('POS_EQ_DEC_MAIN'))
+        ra, dec = number(record, 'POS_EQ_RA_MAIN'), number(record, 'POS_EQ_DEC_MAIN')
         used = re.findall(r'\bF\d{3,4}[A-Z]{1,2}\b', text(record, 'spectral_elt').upper())
         if len(used) != 1 or not text(record, 'dataset') or ra is None or dec is None:
             continue  # 'detection', a grism, a colour image, or no image at all
         if not -90 <= dec <= 90 or abs(ra) > 360:
             continue
-        scale, width = _number(record.getbyucd('VOX:Image_Scale')), _number(record.getbyucd('VOX:Image_Naxis'))
+        scale, width = number(record, 'VOX:IMAGE_SCALE'), number(record, 'VOX:IMAGE_NAXIS')
         observations.append(
             Observation(
                 dataset=text(record, 'dataset'),

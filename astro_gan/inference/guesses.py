@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from astro_gan.guides import CURVE, fill_palette
+from astro_gan.guides import CURVE, fill_palette, lightness_to_gray, resized
 from astro_gan.models import ResNet, load_encoder
 from astro_gan.models.backbones import WEIGHTS, imagenet_normalise
 
@@ -83,9 +83,6 @@ def _errors() -> np.ndarray:
 
 def _gray(lightness: np.ndarray) -> np.ndarray:
     """Gray `[*SIZE]` in [0, 1] of L* `[h, w]`."""
-    from astro_gan.guides import lightness_to_gray
-    from astro_gan.inference.guides import resized
-
     return np.clip(resized(lightness_to_gray(lightness)[..., None], *SIZE)[..., 0], 0.0, 1.0)
 
 

@@ -19,8 +19,8 @@ from astro_gan.files import picture_source as pictures
 from astro_gan.files.hashes import sha256_of
 from astro_gan.files.kinds import kind_of
 from astro_gan.files.paths import open_file, printable
-from astro_gan.guides import palette_of
-from astro_gan.inference.guides import Guides, resized
+from astro_gan.guides import palette_of, resized
+from astro_gan.inference.guides import Guides
 
 PALETTES = Path(__file__).with_name('palettes.json')
 MOST_COLOURS, MOST_HINTS = 8, 2000

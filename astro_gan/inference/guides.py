@@ -7,10 +7,9 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
 
 from astro_gan.color import fit_gamut
-from astro_gan.guides import first_guess, lightness_of
+from astro_gan.guides import first_guess, lightness_of, resized
 
 ORIGINS = ('guessed', 'guided', 'given')  # of colours
 _LIGHTER = 0.1  # of the gray value: over that, as over `reach` pixels, a correction at a hint falls to 1/e
@@ -93,7 +92,8 @@ def planes(guides: Guides, lightness: np.ndarray, guess: Callable[[np.ndarray, i
     elif not guides.given:
         palette = guess(lightness, guides.variant)
     if guides.picture is not None:
-        picture = resized(guides.picture, height, width)
+        rows, columns = guides.picture.shape[:2]
+        picture = resized(guides.picture, min(rows, height), min(columns, width))
     if guides.known is not None:
         there = np.isfinite(guides.known).all(-1, keepdims=True)
         share = resized(there.astype(np.float32), height, width)
@@ -106,14 +106,6 @@ def planes(guides: Guides, lightness: np.ndarray, guess: Callable[[np.ndarray, i
         x = ((guides.hints[:, 0] + 0.5) * width / guides.size[1]).astype(int)
         known[y, x], mask[y, x] = guides.hints[:, 2:], True
     return first_guess(lightness, palette=palette, picture=picture, known=known, mask=mask)
-
-
-def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """`[h, w, C]` made `height` x `width`: means over areas where it becomes smaller, bicubic where larger."""
-    smaller = height <= image.shape[0] and width <= image.shape[1]
-    kernel = Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC
-    planes = [Image.fromarray(np.ascontiguousarray(image[..., c], np.float32)) for c in range(image.shape[-1])]
-    return np.stack([np.asarray(plane.resize((width, height), kernel)) for plane in planes], axis=-1)
 
 
 def exactly(guides: Guides, read: Window, read_gray: Window) -> Window:

@@ -16,6 +16,7 @@ from astro_gan.models.resnet import ResNet
 from astro_gan.models.unet import pad_to_multiple
 
 USUAL_CHROMA = 20.0 / AB_SCALE
+LEVELS = 9  # of L*, at which the global palette is read
 
 
 class GuidedUNet(nn.Module):
@@ -73,7 +74,9 @@ class GuidedUNet(nn.Module):
             inputs.append(_halved(inputs[-1]))
 
         y = maps.pop()
-        y = jnp.concatenate([y, jnp.broadcast_to(y.mean((1, 2), keepdims=True), y.shape)], axis=-1)
+        palette = nn.relu(nn.Dense(y.shape[-1], name='palette', dtype=self.dtype)(_palette(x)))[:, None, None]
+        whole = [jnp.broadcast_to(vector, y.shape) for vector in (y.mean((1, 2), keepdims=True), palette)]
+        y = jnp.concatenate([y, *whole], axis=-1)
         for level in reversed(range(self.stages + 1)):
             features = self.features * 2**level // 2
             y = self._step(UpConv, f'up{level}', features, y, train)
@@ -86,6 +89,18 @@ class GuidedUNet(nn.Module):
         x = conv(features, name=name, use_bias=False, dtype=self.dtype)(x)
         x = batch_norm(train=train, dtype=self.dtype, axis_name=self.axis_name, name=f'{name}_norm')(x)
         return nn.relu(x)
+
+
+def _palette(x: jax.Array) -> jax.Array:
+    """What the guides say of the whole picture `[N, 3 * LEVELS + 4]`.
+
+    The share of the pixels at each level of L* and the mean a*b* of the first guess there; the means of the planes.
+    """
+    levels = jnp.linspace(0.0, 1.0, LEVELS)[None, None, None]
+    near = jnp.maximum(0.0, 1.0 - (LEVELS - 1) * jnp.abs(x[..., :1] - levels))
+    share = near.mean((1, 2))
+    mean = [(near * x[..., c : c + 1]).mean((1, 2)) / (share + 1e-3) for c in (1, 2)]
+    return jnp.concatenate([share, *mean, x[..., 3:].mean((1, 2))], axis=-1)
 
 
 def _halved(x: jax.Array) -> jax.Array:

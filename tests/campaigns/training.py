@@ -22,7 +22,7 @@ from experiments import run
 
 CONFIGS = {'super_resolution': wdsr, 'colorization': unet_rgb}
 STOPPED = 3  # exit status
-STEPS = {'supervised': 10, 'adversarial': 4}
+STEPS = {'supervised': 6, 'adversarial': 3}
 
 
 def config(task: str):

@@ -309,6 +309,31 @@ def test_sizes_of_a_list_that_cannot_be_are_none():
     assert (image.scale, image.width) == (None, None)
 
 
+def test_a_column_that_is_described_wrongly_spoils_no_other():
+    """A UCD that no standard has is passed over; the same column's numbers are found by a right one, in any case."""
+    cells = [
+        'http://x',
+        'a_f814w',
+        'M',
+        'T',
+        '10.0',
+        '20.0',
+        '2',
+        '500 500',
+        '-1e-5 1e-5',
+        'f',
+        'ACS',
+        'F814W',
+        '9',
+        '2',
+    ]
+    answer = votable('<TR>' + ''.join(f'<TD>{cell}</TD>' for cell in cells) + '</TR>')
+    answer = answer.replace(b'ucd="VOX:Image_Naxes"', b'ucd="VOX:, x"').replace(b'POS_EQ_RA', b'meta;pos_eq_ra')
+    (image,) = archive._observations(answer, 'url', 100, print)
+    assert (image.ra, image.dec, image.width) == (10.0, 20.0, 500)
+    assert image.scale == pytest.approx(0.036)
+
+
 def test_what_servers_say_is_no_formula_and_no_code(server, tmp_path, capsys):
     """A title that a spreadsheet would run and a terminal obey is shown and written harmlessly, and read back."""
     title = '=HYPERLINK("http://x")'

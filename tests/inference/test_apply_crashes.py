@@ -64,14 +64,17 @@ def test_every_crash_is_healed(run, models, instant, monkeypatch, tmp_path, name
     picture(path)
     run('upscale', path, out=tmp_path / 'whole')
     expected = contents(tmp_path / 'whole')
+    picture(path, seed=1)
+    run('upscale', path, out=tmp_path / 'before')
+    picture(path)
     command = ['upscale', str(path), '-o', str(out), '--model', models['upscale'], '--overwrite']
     for number in range(1, 100):
         ended = True
         for after in (False, True):
             if earlier:
-                picture(path, seed=1)
-                run('upscale', path, '--overwrite')
-                picture(path)
+                out.mkdir(exist_ok=True)
+                for file, data in contents(tmp_path / 'before').items():
+                    (out / file).write_bytes(data)
             if kill_at(number, after, command):
                 ended = False
                 status, _, err = run('upscale', path, '--resume')
