@@ -50,7 +50,7 @@ def check(config: ConfigDict) -> None:
         config, ('crop_size', 'eval_tile', 'eval_batch_size', 'eval_tiles_per_image', 'eval_fields'), 1, group='dataset'
     )
     _check_range(config, ('cache_mib',), 0, group='dataset')
-    _check_range(config, ('features', 'blocks', 'depth', 'stages'), 1, group='generator')
+    _check_range(config, ('features', 'blocks', 'depth', 'stages', 'grow_steps'), 1, group='generator')
     _check_range(config, ('features', 'hidden'), 1, group='discriminator')
     for name in ('supervised', 'adversarial'):  # a stage that is left out too: it is by these
         _check_range(config, ('steps', 'epochs'), 0, group=name)

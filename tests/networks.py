@@ -34,6 +34,8 @@ def randomise(module, x):
         name = path[-1].key
         if name == 'kernel':
             return rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape).astype(np.float32)
+        if name == 'growth':
+            return np.full(leaf.shape, 10, np.float32)  # every level of a network that grows is in
         if name in ('scale', 'var'):
             return rng.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
         return rng.normal(0, 0.2, leaf.shape).astype(np.float32)

@@ -27,6 +27,7 @@ from tests import networks
 TINY = {
     'wdsr': {'factor': 2, 'features': 4, 'blocks': 1, 'bicubic_start': True, 'back_projection': True},
     'edsr': {'factor': 2, 'features': 4, 'blocks': 1},
+    'growing_edsr': {'factor': 4, 'features': 4, 'blocks': 1},
     'srresnet': {'factor': 6, 'features': 4, 'blocks': 1},
     'msrresnet': {'factor': 4, 'features': 4, 'blocks': 1},
     'unet': {'space': 'rgb', 'features': 2, 'depth': 1},

@@ -16,6 +16,7 @@ from astro_gan.models.edsr import EDSR
 from astro_gan.models.efficientnet import EfficientNetB0
 from astro_gan.models.encoders import load_encoder
 from astro_gan.models.frame_wdsr import FrameWDSR
+from astro_gan.models.growing import GrowingEDSR
 from astro_gan.models.guided_unet import GuidedUNet
 from astro_gan.models.lpips import load_lpips, lpips
 from astro_gan.models.msrresnet import MSRResNet
@@ -32,6 +33,7 @@ GENERATORS: dict[str, type[nn.Module]] = {
     'srresnet': SRResNet,
     'msrresnet': MSRResNet,
     'edsr': EDSR,
+    'growing_edsr': GrowingEDSR,
     'wdsr': WDSR,
     'frame_wdsr': FrameWDSR,
     'unet': UNet,
@@ -55,6 +57,7 @@ __all__ = [
     'EfficientNetB0',
     'EfficientNetB0UNet',
     'FrameWDSR',
+    'GrowingEDSR',
     'GuidedUNet',
     'MSRResNet',
     'PatchDiscriminator',

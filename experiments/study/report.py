@@ -137,6 +137,7 @@ CLAIMS = {
         ("EDSR is better than SRGAN (the papers' sizes)", 'EDSR-GAN 16 x 64', 'SRGAN 16 x 64'),
         ("WDSR is better than EDSR (the papers' sizes)", 'WDSR-A-GAN 16 x 32', 'EDSR-GAN 16 x 64'),
         ('the Wasserstein loss is better than the default', 'SRGAN WGAN-GP', 'SRGAN'),
+        ('EDSR that grows is better than EDSR', 'EDSR-GAN growing', 'EDSR-GAN'),
     ],
 }
 JUDGES = {

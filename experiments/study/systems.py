@@ -136,6 +136,12 @@ SYSTEMS: Mapping[str, tuple[System, ...]] = {
                 'discriminator.norm': 'none',
             },
         ),
+        System(  # F3, in two levels of as many blocks together as EDSR's; 224,582 parameters
+            'growing_edsr',
+            'growing_edsr',
+            ('EDSR growing', 'EDSR-GAN growing'),
+            settings={'factor': 4, 'generator.grow_steps': 250},
+        ),
     ),
 }
 SMOKE = {f'{stage}.{key}': 2 for stage in STAGES for key in ('steps', 'eval_every')}

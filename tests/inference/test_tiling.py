@@ -33,8 +33,10 @@ def test_windows_cover_everything_once(size):
             assert s.window + s.size <= length
 
 
-@pytest.mark.parametrize(('generator', 'fields'), CASES)
-@pytest.mark.parametrize('factor', [2, 3])
+@pytest.mark.parametrize(
+    ('generator', 'fields', 'factor'),
+    [(*case, factor) for case in CASES for factor in (2, 3)] + [('growing_edsr', {}, 8)],
+)
 def test_radius_is_the_receptive_field(generator, fields, factor):
     """A changed input pixel changes nothing beyond the radius, and something at its edge (so the halo is no guess)."""
     model = upscaler(factor, generator, **fields)
