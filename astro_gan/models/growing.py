@@ -6,18 +6,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from astro_gan.models.layers import (
-    DIV2K_MEAN,
-    QUIET,
-    Conv,
+from astro_gan.models.enlarging import (
     back_project,
     back_projection_radius,
     bicubic_upsample,
-    per_channel,
     pixel_shuffle,
-    scaled_init,
     sub_pixel_stages,
 )
+from astro_gan.models.layers import DIV2K_MEAN, QUIET, Conv, per_channel, scaled_init
 
 FADE = 0.5  # of the steps between two levels
 

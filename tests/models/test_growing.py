@@ -6,7 +6,7 @@ import pytest
 
 import astro_gan
 from astro_gan.models import make_generator
-from astro_gan.models.layers import bicubic_upsample
+from astro_gan.models.enlarging import bicubic_upsample
 from astro_gan.state import create_state
 from astro_gan.tables import read_rows
 from astro_gan.train import make_train_step, replicate
