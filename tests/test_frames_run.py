@@ -122,3 +122,11 @@ def test_networks_that_are_told_less_start_no_training():
     with pytest.raises(UserError, match=r'old is a network that is told fwhm, not fwhm, concentration$'):
         initial._check_generator(theirs, ours, 'old')
     initial._check_generator(ours, ours, 'new')
+
+
+@pytest.mark.parametrize('sigma', [0, 0.0, -1.4, float('nan'), 1e9])
+def test_filters_that_are_none(sigma):
+    """A width of 0 would make every weight NaN without a word."""
+    module = FrameWDSR(features=4, blocks=1, scales=(0.7, sigma))
+    with pytest.raises(ValueError, match=r'a filter of .* pixels; above 0 and up to 100 are wanted'):
+        module.init(jax.random.key(0), np.zeros((1, 8, 8, 3), np.float32))

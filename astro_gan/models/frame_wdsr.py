@@ -10,8 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from astro_gan.errors import UserError
 from astro_gan.models.wdsr import WDSR
 from astro_gan.noise_units import from_network, to_network
+
+_WIDEST = 100  # pixels
 
 
 class FrameWDSR(nn.Module):
@@ -44,6 +47,9 @@ class FrameWDSR(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        for sigma in self.scales:
+            if not 0 < sigma <= _WIDEST:
+                raise UserError(f'a filter of {sigma} pixels; above 0 and up to {_WIDEST} are wanted')
         frame = from_network(x[..., :1])
         smooth = [to_network(gaussian(frame, sigma)) for sigma in self.scales]
         return self._body(x.shape[-1] - 1, name='body')(jnp.concatenate([x, *smooth], -1), train=train)

@@ -142,7 +142,8 @@ def _wrong(status: Any, out: str, err: str, root: Path, own: bytes) -> str:
     for line in errors:
         line = line.replace(str(root), '')
         for quoted in re.findall("'([^']{6,})'", line):  # the names of types are shorter
-            line = line.replace(quoted, '...') if quoted.encode() in own else line
+            own_words = all(word.encode() in own for word in quoted.split())
+            line = line.replace(quoted, '...') if own_words else line
         if match := FOREIGN.search(line):
             return f'in the words of a library, {match[0]!r}: {line[:300]!r}'
         if not line.isprintable():
