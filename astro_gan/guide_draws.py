@@ -167,11 +167,25 @@ def spread(lightness: jax.Array, values: jax.Array, mask: jax.Array, places: jax
     among, _ = _covariance(points, points)
     among = jnp.where(counts[:, None] & counts[None], among, 0.0) + jnp.diag(jnp.where(counts, guides.DOUBT, 1.0))
     known = jnp.where(counts[:, None], values.reshape(-1, 2)[places], 0.0)
-    weights = jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(among), known)
+    weights = _solve(among, known)
     covariance, distances = _covariance(all_places, points)
     filled = (covariance @ jnp.where(counts[:, None], weights, 0.0)).reshape(height, width, 2)
     nearest = jnp.where(counts[None], distances, jnp.inf).min(-1).reshape(height, width)
     return jnp.where(mask[..., None], values, filled), jnp.where(mask, 0.0, nearest)
+
+
+def _solve(matrix: jax.Array, right: jax.Array) -> jax.Array:
+    """The solution `[n, c]` for a positive definite `matrix` `[n, n]`, by elimination.
+
+    Without LAPACK, whose calls wait for ever where several simulated devices share a process's threads.
+    """
+
+    def eliminated(i: jax.Array, rows: jax.Array) -> jax.Array:
+        row = rows[i] / rows[i, i]
+        return (rows - rows[:, i][:, None] * row[None]).at[i].set(row)
+
+    rows = jnp.concatenate([matrix, right], axis=1)
+    return jax.lax.fori_loop(0, len(matrix), eliminated, rows)[:, len(matrix) :]
 
 
 def _covariance(places: jax.Array, points: jax.Array) -> tuple[jax.Array, jax.Array]:
