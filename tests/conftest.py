@@ -4,6 +4,7 @@ The compiler keeps what it compiled for the next run.
 """
 
 import functools
+import gc
 import os
 import signal
 from pathlib import Path
@@ -18,10 +19,10 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 
+import astro_gan  # noqa: F401, I001 (adds its flag of the compiler before JAX is imported)
+import jax
 import numpy as np
 import pytest
-
-import astro_gan  # noqa: F401 (adds its flag of the compiler before a test imports JAX)
 
 # Where the parent ignores Ctrl-C (background jobs of a script) this process, and with it its children, would too.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -30,12 +31,23 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 ROOT = Path(__file__).parents[1]
 LONGEST = ('test_colorization_runs.py', 'test_main.py', 'test_loop.py', 'test_campaigns.py')
 REAL_DATA = ROOT.parent / 'shared' / 'data'
+MOST_MEMORY = 3 * 2**30
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The files that take longest first: with several workers none of them is left over at the end."""
     items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def compiled_programs_are_dropped():
+    """A worker that has grown beyond `MOST_MEMORY` lets its compiled programs go; the suite would take 10 GiB each."""
+    yield
+    pages = Path('/proc/self/statm')
+    if pages.exists() and int(pages.read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE') > MOST_MEMORY:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope='session')

@@ -33,6 +33,8 @@ TINY = {
     'unet': {'space': 'rgb', 'features': 2, 'depth': 1},
     'resnet18_unet': {'space': 'lab', 'features': 4, 'stages': 1},
     'guided_unet': {'space': 'lab', 'features': 4, 'stages': 1},
+    'seresnext50_unet': {'space': 'lab', 'features': 4, 'stages': 1},
+    'efficientnet_b0_unet': {'space': 'lab', 'features': 4, 'stages': 1},
     'frame_wdsr': {'factor': 2, 'features': 4, 'blocks': 1, 'scales': [0.7]},
 }
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 Precision = jax.lax.Precision | None
 
@@ -65,7 +66,8 @@ def block_diagonal(kernel: jax.Array, groups: int) -> jax.Array:
     """`[k, k, in / groups, out]` -> `[k, k, in, out]`, zero between groups."""
     *size, channels, out = kernel.shape
     blocks = kernel.reshape(*size, 1, channels, groups, out // groups)
-    same = jnp.eye(groups, dtype=kernel.dtype).reshape(1, 1, groups, 1, groups, 1)
+    # A constant: numpy's, which exports know.
+    same = jnp.asarray(np.eye(groups), kernel.dtype).reshape(1, 1, groups, 1, groups, 1)
     return (blocks * same).reshape(*size, groups * channels, out)
 
 
