@@ -31,6 +31,11 @@ def _is_evaluation(row: Row) -> bool:
     return numbers and {'stage', 'step'} <= row.keys()
 
 
+def _digest(rows: list[Row], stage: str) -> str:
+    of_stage = [row for row in rows if row['stage'] == stage]
+    return hashlib.sha256(format_rows(of_stage).encode()).hexdigest()
+
+
 class Logbook:
     """The records of one run in `workdir`; other hosts than the first hold one with `active=False`, which is silent.
 
@@ -79,14 +84,17 @@ class Logbook:
 
     def digest(self, stage: str) -> str:
         """SHA-256 of the rows of `stage`, as they are read back."""
-        rows = [row for row in self._rows if row['stage'] == stage]
-        return hashlib.sha256(format_rows(rows).encode()).hexdigest()
+        return _digest(self._rows, stage)
 
     def compare(self, stage: str, digest: str | None) -> None:
         """Notice rows of `stage` that are not as they were when `digest` was taken; None: it was not."""
         if not self.active or self._damaged or digest in (None, self.digest(stage)):
             return
         if self._csv.exists():
+            for aside in self.workdir.glob(f'{self._csv.name}.damaged*'):
+                # An earlier run has said so: these are the rows that it went on with.
+                if _digest([row for row in salvage_rows(aside)[0] if _is_evaluation(row)], stage) == self.digest(stage):
+                    return
             self._keep_aside(f'rows of {stage} are not those that were written')
         else:
             self._damaged = True

@@ -118,3 +118,20 @@ def test_a_damaged_table_is_noticed_and_kept(tmp_path, spoil, fault, rows):
     path.unlink()
     logbook.Logbook(tmp_path, lines.append).compare('supervised', digests['supervised'])
     assert lines == [f'{path}: gone, and with it the rows up to now']
+
+
+def test_a_loss_of_rows_is_told_once(tmp_path):
+    """Rows that an earlier run lost and told of are not told of again by every later one; a further loss is."""
+    book = logbook.Logbook(tmp_path)
+    book._rows = [{'stage': 'supervised', 'step': step, 'loss': 1.0} for step in (1, 2)]
+    digest = book.digest('supervised')
+    lines = []
+    (tmp_path / 'evaluations.csv').write_text('')
+    logbook.Logbook(tmp_path, lines.append).compare('supervised', digest)
+    assert len(lines) == 1
+    (tmp_path / 'evaluations.csv').write_text('stage,step,loss\nadversarial,1,1.0\n')
+    logbook.Logbook(tmp_path, lines.append).compare('supervised', digest)
+    assert len(lines) == 1
+    (tmp_path / 'evaluations.csv').write_text('stage,step,loss\nsupervised,1,1.0\n')
+    logbook.Logbook(tmp_path, lines.append).compare('supervised', digest)
+    assert len(lines) == 2
